@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The few kernel types, helpers and attributes that the programs use. Offsets are of no importance
+ * here: every access is relocated against the running kernel's BTF when the object is loaded (CO-RE).
+ */
+#ifndef LINNIX_REC_KERNEL_H
+#define LINNIX_REC_KERNEL_H
+
+#include "slot.h"
+
+typedef _Bool bool;
+#define true 1
+#define false 0
+
+#define SEC(name) __attribute__((section(name), used))
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define PAGE_APART __attribute__((aligned(128)))
+
+/* Map definitions, as BTF carries them: an integer is the dimension of an array. */
+#define MAP_UINT(name, value) int(*name)[value]
+#define MAP_TYPE(name, type_) typeof(type_) *name
+
+enum {
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
+	BPF_F_NO_PREALLOC = 1 << 0,
+	BPF_F_MMAPABLE = 1 << 10,
+	BPF_LOCAL_STORAGE_GET_F_CREATE = 1 << 0,
+};
+
+/* Helpers by their number in the kernel's ABI (include/uapi/linux/bpf.h). */
+static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static u32 (*const bpf_get_smp_processor_id)(void) = (void *)8;
+static u64 (*const bpf_get_current_task_btf)(void) = (void *)158;
+static long (*const bpf_probe_read_user)(void *to, u32 bytes, const void *from) = (void *)112;
+static long (*const bpf_probe_read_kernel)(void *to, u32 bytes, const void *from) = (void *)113;
+static long (*const bpf_probe_read_kernel_str)(void *to, u32 bytes, const void *from) = (void *)115;
+static u64 (*const bpf_ktime_get_boot_ns)(void) = (void *)125;
+static void *(*const bpf_task_storage_get)(void *map, void *task, void *value, u64 flags) = (void *)156;
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	u32 val;
+} kuid_t;
+
+typedef struct {
+	u32 val;
+} kgid_t;
+
+struct cred {
+	kuid_t uid;
+	kgid_t gid;
+};
+
+struct kernfs_node {
+	u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
+struct signal_struct {
+	atomic_t live;
+	u32 flags;
+	int group_exit_code;
+	unsigned long maxrss; /* pages */
+};
+
+struct sched_entity {
+	u64 sum_exec_runtime;
+};
+
+struct mm_struct {
+	unsigned long arg_start;
+	unsigned long arg_end;
+};
+
+struct task_struct {
+	int pid;
+	int tgid;
+	u32 flags;
+	int exit_state;
+	int exit_code;
+	char comm[COMM_BYTES];
+	u64 start_boottime;
+	u64 utime;
+	u64 stime;
+	unsigned long min_flt;
+	unsigned long maj_flt;
+	struct sched_entity se;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	const struct cred *cred;
+	struct css_set *cgroups;
+	struct signal_struct *signal;
+	struct mm_struct *mm;
+};
+
+struct linux_binprm {
+	const char *filename;
+};
+
+#pragma clang attribute pop
+
+/* The iterator's context is laid out by the kernel for the program: nothing to relocate. */
+struct bpf_iter__task {
+	void *meta;
+	struct task_struct *task;
+};
+
+#define SIGNAL_GROUP_EXIT 0x00000004 /* include/linux/sched/signal.h */
+
+#endif

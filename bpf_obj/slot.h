@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The layout of what kernel and recorder share. This is the only place where it is written down: the
+ * recorder derives its view from the BTF of these types inside the shipped object.
+ *
+ * The ring is an mmap-able array of N slots, N a power of two. A producer claims k consecutive tickets
+ * with one fetch-and-add of k on `next_ticket`; ticket t lives in slot t mod N. Such a run of k slots is
+ * the span of one event.
+ *
+ *   stamp    0      never written
+ *            2t+1   ticket t is being written
+ *            2t+2   ticket t is ready
+ *
+ * No producer ever waits. A slot has at most one owner at a time, because taking it is a
+ * compare-and-swap from an even stamp: a producer that finds another owner, or the mark of a later
+ * ticket, abandons its event. So a slot never holds a mix of two events, even if a producer was
+ * preempted for a whole lap of the ring.
+ */
+#ifndef LINNIX_REC_SLOT_H
+#define LINNIX_REC_SLOT_H
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef int s32;
+typedef unsigned long long u64;
+
+#define SPAN_MAX 16 /* slots of one event, at most */
+#define COMM_BYTES 16
+#define HEAD_TEXT_BYTES 32  /* of an exec's text, in its first slot */
+#define SLOT_TEXT_BYTES 112 /* in each further slot of the span */
+
+enum event_kind {
+	KIND_FORK = 1, /* 0 stays free: on the page it is a gap */
+	KIND_EXEC = 2,
+	KIND_EXIT = 3,
+	KIND_TASK = 4, /* existed before the recording */
+	KIND_COUNT = 5,
+};
+
+enum event_flag {
+	EXIT_LAST_THREAD = 1 << 0,
+	EXEC_TEXT_CUT = 1 << 1, /* filename or arguments were longer than the span, or unreadable */
+};
+
+struct fork_event {
+	u64 child_start_ns;
+	u64 clone_flags;
+	s32 child_tid;
+	s32 child_tgid;
+};
+
+/* The filename begins in `text` and goes on in as many further slots as it needs; the arguments, as they
+ * stand in the new program's memory, begin in the next slot. Each begins at a slot's start, so that both
+ * are copied straight from where they lie to where they stay. */
+struct exec_event {
+	s32 old_tid;
+	u16 filename_bytes; /* without its NUL */
+	u16 argv_bytes;     /* with the NUL of each argument */
+	u8 text[HEAD_TEXT_BYTES];
+};
+
+struct exit_event {
+	u64 cpu_ns;
+	u64 utime_ns;
+	u64 stime_ns;
+	u64 min_faults;
+	u32 maj_faults;    /* saturates */
+	u32 max_rss_pages; /* of the process; saturates */
+};
+
+struct task_event {
+	u32 exit_state;
+	u32 task_flags;
+};
+
+/* Two cache lines; what every event carries comes first. */
+struct slot {
+	u64 stamp;
+	u8 kind;
+	u8 span;  /* slots of this event */
+	u8 index; /* of this slot in the span */
+	u8 flags;
+	u16 cpu;
+	u16 wait_status; /* exit: as wait(2) encodes it */
+	union {
+		struct {
+			u64 boot_ns;
+			u64 start_ns;
+			u64 parent_start_ns;
+			u64 cgroup_id;
+			s32 tid;
+			s32 tgid;
+			s32 parent_tid;
+			s32 parent_tgid;
+			u32 uid;
+			u32 gid;
+			u8 comm[COMM_BYTES];
+			union {
+				struct fork_event fork;
+				struct exec_event exec;
+				struct exit_event exit;
+				struct task_event task;
+			};
+		};
+		u8 text[SLOT_TEXT_BYTES]; /* of a slot whose index is not 0 */
+	};
+};
+
+_Static_assert(sizeof(struct slot) == 128, "a slot is two cache lines");
+
+/* One a CPU. Events are counted by kind; tickets are what the ring's arithmetic is about. Once no
+ * program runs any more:  seen = filtered + claimed,  tickets issued = published + abandoned. */
+struct account {
+	u64 seen[KIND_COUNT];      /* events */
+	u64 filtered[KIND_COUNT];  /* events outside of the recorded tree */
+	u64 claimed[KIND_COUNT];   /* events that took tickets */
+	u64 abandoned[KIND_COUNT]; /* events that found a slot of theirs taken or lapped */
+	u64 published_tickets;
+	u64 abandoned_tickets;
+	u64 storage_refused; /* tasks that could not be marked as members of the tree */
+	u64 adopted;         /* tasks that were marked as members of the tree by the iterator */
+	u64 unused[8];       /* to a multiple of 128 bytes: CPUs share no cache line, nor its neighbour */
+};
+
+_Static_assert(sizeof(struct account) % 128 == 0, "accounts of two CPUs share no cache line");
+
+/* Where events were abandoned, so that the consumer need not guess by time: a hint, written round and
+ * round. One word an entry, (first ticket << 8 | span), so that it can't be read half written. */
+#define ABANDON_LOG_ENTRIES 64
+#define ABANDON_SPAN_BITS 8
+
+#endif
