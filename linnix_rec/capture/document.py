@@ -1,0 +1,166 @@
+"""capture.json: what a capture says about itself, as frozen dataclasses. Knows no Parquet and no kernel.
+
+`CaptureDocument.load` believes nothing: whatever is not of the stated type and range is one
+`UnreadableCaptureError` that names the field. Keys that this version does not know are ignored, so a
+newer minor addition still reads; a newer `format_version` is refused. Strings that came from processes
+(the command, cgroup paths) are escaped by `capture.text`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final
+
+from linnix_rec.capture.decode import MalformedError, decode
+from linnix_rec.capture.schema import FORMAT_VERSION
+from linnix_rec.errors import UnreadableCaptureError
+
+DOCUMENT_NAME: Final = "capture.json"
+FORMAT: Final = "linnix-rec capture"
+
+
+@dataclass(frozen=True)
+class Host:
+    """The machine that was recorded."""
+
+    hostname: str
+    kernel_release: str
+    machine: str
+    boot_id: str
+    cpus: int
+    page_size_bytes: int
+
+
+@dataclass(frozen=True)
+class ObjectFile:
+    """The BPF object that produced the events; `sha256` is of the file as shipped, in hex."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What was recorded: `mode` is "all", "command" or "pid"."""
+
+    mode: str
+    command: tuple[str, ...] | None = None
+    pid: int | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """When recording began; `attached_boot_ns` is T_on, read after the last program was attached."""
+
+    time: str
+    boot_ns: int
+    attached_boot_ns: int
+    first_seq: int
+
+
+@dataclass(frozen=True)
+class ClockSample:
+    """The wall clock (ns since 1970, UTC) at a moment of CLOCK_BOOTTIME (ns since boot)."""
+
+    boot_ns: int
+    realtime_ns: int
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Why and when recording ended; `reason` is "command", "duration", "signal", "disk full", ..."""
+
+    reason: str
+    detail: str
+    time: str
+    boot_ns: int
+
+
+@dataclass(frozen=True)
+class EventAccount:
+    """One kind's counters in the kernel, all in events (not tickets)."""
+
+    seen: int
+    filtered: int
+    claimed: int
+    abandoned: int
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The kernel's own counts, read after the end: tickets, except `events`, misses and refusals."""
+
+    issued: int
+    published: int
+    abandoned: int
+    events: Mapping[str, EventAccount] = field(default_factory=dict)
+    recursion_misses: Mapping[str, int] = field(default_factory=dict)
+    storage_refused: int = 0
+    laps: int = 0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One closed Parquet file: tickets first_seq (included) to end_seq (one past the last)."""
+
+    name: str
+    sha256: str
+    first_seq: int
+    end_seq: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class CaptureDocument:
+    """All of capture.json. `stopped` and `accounts` are None while recording, and after a crash."""
+
+    tool_version: str
+    capture_id: str
+    host: Host
+    object: ObjectFile
+    ring_slots: int
+    filter: Filter
+    started: Started
+    source: str = "sequencer"
+    ordered: bool = True
+    clock: tuple[ClockSample, ...] = ()
+    cgroups: Mapping[str, str] = field(default_factory=dict)
+    stopped: Stopped | None = None
+    accounts: Accounts | None = None
+    segments: tuple[Segment, ...] = ()
+    format: str = FORMAT
+    format_version: int = FORMAT_VERSION
+
+    @staticmethod
+    def load(path: Path) -> "CaptureDocument":
+        """Read a capture.json; raises UnreadableCaptureError."""
+        try:
+            raw = path.read_bytes()
+        except OSError as error:
+            raise UnreadableCaptureError(f"can't read {path}: {error.strerror}") from error
+        return CaptureDocument.parse(raw, str(path))
+
+    @staticmethod
+    def parse(raw: bytes, name: str) -> "CaptureDocument":
+        """Read a document from its bytes; `name` stands in the message of UnreadableCaptureError."""
+        try:
+            value = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            reason = f"{error}" if isinstance(error, ValueError) else "nested too deeply"
+            raise UnreadableCaptureError(f"{name} is not whole JSON, cut short or edited: {reason}") from error
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise UnreadableCaptureError(f'{name} is not of a linnix-rec capture: no "format": "{FORMAT}"')
+        version = value.get("format_version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise UnreadableCaptureError(
+                f"{name} has format version {version}, this linnix-rec reads up to {FORMAT_VERSION}: upgrade it"
+            )
+        try:
+            return decode(CaptureDocument, value)
+        except MalformedError as error:
+            raise UnreadableCaptureError(f"{name} is damaged: {error}") from error
+
+    def dump(self) -> bytes:
+        """Give the document as UTF-8 JSON with a final newline."""
+        return (json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,73 @@
+"""Files that appear whole or not at all, readable by their owner only; knows no Parquet.
+
+Works on Linux, macOS and Windows: what a system lacks (owners, syncing of directories) is left out.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+FILE_MODE: Final = 0o600
+DIRECTORY_MODE: Final = 0o700
+
+#: Ends the name of a file that is still being written: no `*.parquet` glob matches it.
+PARTIAL_SUFFIX: Final = ".partial"
+
+Owner = tuple[int, int]
+
+
+def create(path: Path, owner: Owner | None) -> int:
+    """Open a new file for writing (replacing a leftover one) and give its descriptor."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), FILE_MODE)
+    try:
+        give_to(descriptor, owner)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def give_to(descriptor: int, owner: Owner | None) -> None:
+    """Make `owner` (uid, gid) the owner, where files have owners."""
+    if owner is not None and hasattr(os, "fchown"):
+        os.fchown(descriptor, *owner)
+
+
+def publish(partial: Path, final: Path) -> None:
+    """Give a synced file its final name, durably."""
+    os.replace(partial, final)
+    sync_directory(final.parent)
+
+
+def write_whole(path: Path, content: bytes, owner: Owner | None) -> None:
+    """Replace a file's content atomically and durably."""
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    descriptor = create(partial, owner)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    publish(partial, path)
+
+
+def make_directory(path: Path, owner: Owner | None) -> None:
+    """Make a directory that only its owner can enter."""
+    path.mkdir(mode=DIRECTORY_MODE)
+    if owner is not None and hasattr(os, "chown"):
+        os.chown(path, *owner)
+
+
+def sync_directory(path: Path) -> None:
+    """Make names in a directory durable; Windows can't open directories and needs no such call."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
