@@ -1,0 +1,94 @@
+# What a developer runs. `make` alone lists the targets; each sets up .venv by itself if it needs it.
+
+PYTHON ?= python3
+CLANG ?= clang
+LLVM_STRIP ?= llvm-strip
+
+VENV := .venv
+BIN := $(VENV)/bin
+CAN_RUN := $(VENV)/.can-run
+CAN_DEVELOP := $(VENV)/.can-develop
+
+BPF_SOURCES := $(wildcard bpf_obj/*.bpf.c)
+BPF_HEADERS := $(wildcard bpf_obj/*.h)
+BPF_OBJECTS := $(BPF_SOURCES:.bpf.c=.bpf.o)
+# v3: atomics that fetch, and 32-bit jumps; Linux 5.12. The compilation directory would stand in the BTF's
+# line information, and make the object differ from checkout to checkout.
+BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Ibpf_obj -fdebug-compilation-dir=.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bpf bpf-check man man-check samples bench dist clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(CAN_RUN) ## Record a real command, prove the capture and show its process tree
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh samples/demo.sh
+
+test: $(CAN_DEVELOP) ## Run the tests (as root with BTF also those on the live kernel); ARGS="-k name" to choose
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(CAN_DEVELOP) ## Check style (ruff), types (mypy --strict) and the direction of imports (import-linter)
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict -p linnix_rec
+	$(BIN)/lint-imports
+
+format: $(CAN_DEVELOP) ## Format the Python code
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bpf: $(BPF_OBJECTS) ## Rebuild the BPF objects (needs clang and llvm-strip)
+
+bpf-check: $(CAN_RUN) | need-clang ## Rebuild the BPF objects elsewhere; fail unless they equal the committed ones
+	@rm -rf build/bpf-check && mkdir -p build/bpf-check
+	@set -e; for source in $(BPF_SOURCES); do \
+	    object=$$(basename $$source .c).o; \
+	    $(CLANG) $(BPF_FLAGS) -c $$source -o build/bpf-check/$$object; \
+	    $(LLVM_STRIP) -g build/bpf-check/$$object; \
+	    $(BIN)/python bpf_obj/check.py bpf_obj/$$object build/bpf-check/$$object; \
+	done
+
+%.bpf.o: %.bpf.c $(BPF_HEADERS) | need-clang
+	$(CLANG) $(BPF_FLAGS) -c $< -o $@
+	$(LLVM_STRIP) -g $@
+
+.PHONY: need-clang
+need-clang:
+	@command -v $(CLANG) >/dev/null && command -v $(LLVM_STRIP) >/dev/null || { \
+	    echo "error: $(CLANG) and $(LLVM_STRIP) are needed to build BPF objects; on Debian: apt-get install clang llvm" >&2; \
+	    exit 1; }
+
+man: $(CAN_RUN) ## Write man/*.1 and completions/ again from the commands
+	$(BIN)/python man/generate.py
+
+man-check: $(CAN_RUN) ## Fail unless man/*.1 are in step with the commands
+	$(BIN)/python man/generate.py --check
+
+samples: $(CAN_RUN) ## Record the captures in samples/ again (root, BTF)
+	$(BIN)/python samples/make.py
+
+bench: $(CAN_RUN) ## Measure speed and memory; writes benchmarks/results.json (root, BTF, stress-ng)
+	$(BIN)/python -m linnix_rec.bench
+
+dist: $(CAN_DEVELOP) ## Build the sdist, and the wheel from it, into dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+
+clean: ## Remove what the targets above have made, captures in build/ included
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find linnix_rec tests man samples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(CAN_RUN): pyproject.toml | $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(CAN_DEVELOP): pyproject.toml | $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(CAN_RUN)
+
+$(VENV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "error: Python 3.10 or newer is needed; say which: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "error: no virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }

@@ -1,0 +1,27 @@
+#!/bin/sh
+# The demo of the README: record a real command, prove the capture, show who started whom.
+# Where this host can't record, it says why and looks at a capture that was recorded elsewhere.
+set -eu
+
+capture=build/demo/demo.lrec
+mkdir -p build/demo
+
+say() { printf '\n$ %s\n' "$*"; }
+run() { say "$@"; "$@"; }
+
+if linnix-rec doctor >build/demo/doctor.txt 2>&1; then
+    printf 'int main(void) { return 0; }\n' >build/demo/hello.c
+    compiler=$(command -v cc || command -v gcc || command -v clang || echo true)
+    run linnix-rec record --force -o "$capture" -- \
+        sh -c "seq 100 | sort -r | uniq | wc -l; $compiler -o build/demo/hello build/demo/hello.c"
+else
+    cat build/demo/doctor.txt
+    echo
+    echo "This host can't record (see above): here is a capture that was recorded elsewhere."
+    capture=
+    for sample in samples/*.lrec; do capture=$sample; break; done
+    [ -d "$capture" ] || { echo "error: samples/ holds no capture" >&2; exit 1; }
+fi
+
+run linnix-rec verify "$capture"
+run linnix-rec replay --tree "$capture"
