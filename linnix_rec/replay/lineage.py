@@ -1,0 +1,204 @@
+"""Batches of events → who started whom: every process's life, and the tree. Knows no file and no screen.
+
+Everything stays in columns; a `Process` is made when it is asked for.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from linnix_rec.replay.family import Family, assemble
+from linnix_rec.replay.identity import NOBODY
+from linnix_rec.replay.process import Birth, Ending, Process, Step
+from linnix_rec.replay.rows import NO_TEXT, Rows, RowStore
+
+Numbers = NDArray[np.int64]
+
+_BLOCK: Final = 4096
+
+
+class LineageBuilder:
+    """Takes batches in order of seq (with at least the columns `rows.COLUMNS`) and makes a `Lineage`."""
+
+    def __init__(self) -> None:
+        self._store = RowStore()
+
+    def feed(self, batch: pa.RecordBatch) -> None:
+        """Take the next batch."""
+        self._store.feed(batch)
+
+    def finish(self) -> "Lineage":
+        """Give the lineage of all that was fed; the builder is spent."""
+        return Lineage(assemble(self._store), self._store.texts.listed())
+
+
+def lineage_of(batches: Iterable[pa.RecordBatch]) -> "Lineage":
+    """Give the lineage of batches in order of seq."""
+    builder = LineageBuilder()
+    for batch in batches:
+        builder.feed(batch)
+    return builder.finish()
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many lives are known in full, and why the others are not. The counts add up to `processes`."""
+
+    processes: int
+    whole: int
+    existed_before: int
+    still_running: int
+    birth_unknown: int
+    lost_tickets: int
+
+
+class Lineage:
+    """All processes of a capture, numbered in the order of their birth (those from before come first)."""
+
+    def __init__(self, family: Family, texts: list[str]) -> None:
+        self._family = family
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return self._family.pid.size
+
+    def __iter__(self) -> Iterator[Process]:
+        return self.processes()
+
+    def process(self, number: int) -> Process:
+        """Give one process by its number."""
+        return next(self.processes(np.array([number])))
+
+    def processes(self, numbers: Numbers | None = None) -> Iterator[Process]:
+        """Give the processes with these numbers (all, if None), in that order."""
+        wanted = np.arange(len(self)) if numbers is None else numbers
+        for first in range(0, wanted.size, _BLOCK):
+            yield from self._made(wanted[first : first + _BLOCK])
+
+    def holders_of(self, pid: int) -> Numbers:
+        """Give the numbers of all processes that had a pid, in the order of their birth."""
+        return np.flatnonzero(self._family.pid == pid)
+
+    def roots(self) -> Numbers:
+        """Give the processes whose parent the capture does not hold."""
+        return np.flatnonzero(self._family.parent == NOBODY)
+
+    def parents(self) -> Numbers:
+        """Give each process's parent, (n,) int64, `NOBODY` for a root."""
+        return self._family.parent
+
+    def children(self, number: int) -> Numbers:
+        """Give a process's children, in the order of their birth."""
+        family = self._family
+        return family.child[family.first_child[number] : family.first_child[number + 1]]
+
+    def eventful(self) -> NDArray[np.bool_]:
+        """Say which processes did anything while recorded, or have a descendant that did, (n,) bool."""
+        shown: NDArray[np.bool_] = self._family.active.copy()
+        # Numbers don't tell who is above whom where a fork is lost: go up until all is marked.
+        front = np.flatnonzero(shown)
+        while front.size:
+            above = np.unique(self._family.parent[front])
+            above = above[above != NOBODY]
+            front = above[~shown[above]]
+            shown[front] = True
+        return shown
+
+    def tally(self, attached_boot_ns: int) -> Tally:
+        """Count whole lives and the others; `attached_boot_ns` is when the recording saw its first fork."""
+        family = self._family
+        born, ended = family.birth_row != NOBODY, family.exit_row != NOBODY
+        before = ~born & (family.snapshot | (family.start_ns <= attached_boot_ns) & (family.start_ns != 0))
+        return Tally(
+            processes=len(self),
+            whole=int((born & ended).sum()),
+            existed_before=int(before.sum()),
+            still_running=int((born & ~ended).sum()),
+            birth_unknown=int((~born & ~before).sum()),
+            lost_tickets=int(family.gaps["lost"].sum()),
+        )
+
+    def _made(self, numbers: Numbers) -> Iterator[Process]:
+        family = self._family
+        births = map(self._birth, _picked(family.forks, family.birth_row[numbers]))
+        endings = map(_ending, _picked(family.exits, family.exit_row[numbers]))
+        own = zip(*(column[numbers].tolist() for column in family.own_columns()), strict=True)
+        for number, birth, ending, values in zip(numbers.tolist(), births, endings, own, strict=True):
+            pid, start_ns, comm, uid, parent, parent_pid, *more = values
+            threads, cpu_ns, snapshot, kernel_thread, dead_before, active = more
+            yield Process(
+                number=number,
+                pid=pid,
+                start_ns=start_ns or None,
+                comm=self._text(comm) or "",
+                uid=None if uid < 0 else uid,
+                parent_number=None if parent == NOBODY else parent,
+                parent_pid=parent_pid,
+                birth=birth,
+                steps=self._steps(number),
+                ending=ending,
+                threads=threads,
+                cpu_ns=cpu_ns,
+                snapshot=snapshot,
+                kernel_thread=kernel_thread,
+                dead_before=dead_before,
+                active=active,
+                child_numbers=tuple(self.children(number).tolist()),
+            )
+
+    def _text(self, number: int) -> str | None:
+        return None if number == NO_TEXT else self._texts[number]
+
+    def _birth(self, row: Any) -> Birth | None:
+        if row is None:
+            return None
+        return Birth(
+            seq=int(row["seq"]),
+            boot_ns=int(row["boot_ns"]),
+            forker_tid=int(row["tid"]),
+            forker_pid=int(row["tgid"]),
+            comm=self._text(row["comm"]) or "",
+            clone_flags=int(row["clone_flags"]),
+        )
+
+    def _steps(self, number: int) -> tuple[Step, ...]:
+        family = self._family
+        first, end = family.first_exec[number], family.first_exec[number + 1]
+        if first == end:
+            return ()
+        argv = family.argv[first:end].to_pylist()
+        return tuple(map(self._step, family.execs[first:end], argv))
+
+    def _step(self, row: Any, argv: list[str | None] | None) -> Step:
+        return Step(
+            seq=int(row["seq"]),
+            boot_ns=int(row["boot_ns"]),
+            filename=self._text(row["filename"]),
+            argv=tuple(argument or "" for argument in argv or ()),
+            argv_truncated=bool(row["argv_truncated"]),
+            comm=self._text(row["comm"]) or "",
+            old_tid=int(row["old_tid"]) if row["old_tid"] not in (0, row["tid"]) else None,
+        )
+
+
+def _picked(rows: Rows, at: Numbers) -> Iterator[Any]:
+    if not rows.size:
+        return iter([None] * at.size)
+    return (None if known == NOBODY else row for known, row in zip(at.tolist(), rows[at], strict=True))
+
+
+def _ending(row: Any) -> Ending | None:
+    if row is None:
+        return None
+    return Ending(
+        seq=int(row["seq"]),
+        boot_ns=int(row["boot_ns"]),
+        code=int(row["exit_code"]),
+        signal=int(row["exit_signal"]),
+        core_dumped=bool(row["core_dumped"]),
+        max_rss_bytes=int(row["max_rss_bytes"]),
+    )
