@@ -1,0 +1,222 @@
+"""Writes man/*.1 from the commands and from man/sections/*.txt; knows roff, and no command's work.
+
+What a command says about itself (usage, description, options) is asked of the command; what it can't
+know (exit statuses, examples, overhead, files) stands in `sections/COMMAND.txt`:
+
+    EXIT STATUS             a heading: capitals at the line's beginning
+    A paragraph.            its lines are joined; `...` is bold, *...* is italic
+    `0` :: done             an item: a term, and what it means; may go on in lines indented by four
+        $ linnix-rec ...    lines indented by four stand as they are
+
+No dates: the same commands make the same pages. `--check` writes nothing and fails unless in step.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from linnix_rec import __version__
+from linnix_rec.cli import PROGRAM, main
+from linnix_rec.cli.options import common_options
+
+MAN = Path(__file__).resolve().parent
+COMMANDS = ("record", "show", "verify", "replay", "doctor")
+
+_HEADING = re.compile(r"[A-Z][A-Z ]+")
+_ITEM = re.compile(r"(.+?) :: (.+)")
+_INLINE = re.compile(r"`([^`]+)`|\*([^*\s][^*]*)\*")
+
+
+def pages() -> dict[str, str]:
+    """The text of every page, by its file's name."""
+    root = click.Context(main, info_name=PROGRAM, **main.context_settings)
+    written = {f"{PROGRAM}.1": _root_page(root)}
+    for name in COMMANDS:
+        command = main.get_command(root, name)
+        assert command is not None, name
+        written[f"{PROGRAM}-{name}.1"] = _command_page(command, click.Context(command, root, name))
+    return written
+
+
+def _root_page(root: click.Context) -> str:
+    commands = ((name, main.get_command(root, name)) for name in main.list_commands(root))
+    items = [(_bold(name), _inline(_summary(command))) for name, command in commands if command]
+    return _page(
+        PROGRAM,
+        "a flight recorder for Linux processes",
+        [_bold(PROGRAM) + " [\\fIOPTIONS\\fR] \\fICOMMAND\\fR [\\fIARGS\\fR...]"],
+        [*_description(main), ".SH COMMANDS", *_items(items), *_options(root)],
+        "root",
+    )
+
+
+def _command_page(command: click.Command, context: click.Context) -> str:
+    pieces = (_inline(piece) for piece in command.collect_usage_pieces(context))
+    return _page(
+        f"{PROGRAM}-{context.info_name}",
+        _summary(command).rstrip("."),
+        [" ".join((_bold(f"{PROGRAM} {context.info_name}"), *pieces))],
+        [*_description(command), *_options(context)],
+        str(context.info_name),
+    )
+
+
+def _page(name: str, summary: str, synopsis: list[str], body: list[str], sections: str) -> str:
+    text = (MAN / "sections" / f"{sections}.txt").read_text(encoding="utf-8")
+    lines = [
+        '.\\" Written by man/generate.py from the command and man/sections/; change those.',
+        f'.TH "{_escape(name.upper())}" 1 "" "{PROGRAM} {__version__}" "User Commands"',
+        ".SH NAME",
+        f"{_escape(name)} \\- {_inline(summary[:1].lower() + summary[1:])}",
+        ".SH SYNOPSIS",
+        *synopsis,
+        *body,
+        *_sections(text),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _summary(command: click.Command) -> str:
+    return command.get_short_help_str(limit=200)
+
+
+def _description(command: click.Command) -> Iterator[str]:
+    """The command's help: paragraphs, and those that begin with `\\b` as they stand."""
+    yield ".SH DESCRIPTION"
+    for block in re.split(r"\n\s*\n", _dedented(command.help or "")):
+        lines = block.strip("\n").split("\n")
+        if lines[0].strip() == "\b":
+            yield from _literal(lines[1:])
+        else:
+            yield from (".PP", _inline(" ".join(line.strip() for line in lines)))
+
+
+def _dedented(text: str) -> str:
+    first, _, rest = text.partition("\n")
+    margins = [len(line) - len(line.lstrip()) for line in rest.split("\n") if line.strip(" ")]
+    margin = min(margins, default=0)
+    return "\n".join([first, *(line[margin:] for line in rest.split("\n"))])
+
+
+def _options(context: click.Context) -> Iterator[str]:
+    """The command's own options first, then those that every command takes."""
+    common = {option.opts[0] for option in common_options()}
+    options = [option for option in context.command.get_params(context) if isinstance(option, click.Option)]
+    shown = [option for option in options if not option.hidden]
+    shown.sort(key=lambda option: option.opts[0] in common or "--help" in option.opts)
+    yield ".SH OPTIONS"
+    for option in shown:
+        names = ", ".join(_bold(name) for name in option.opts)
+        if option.secondary_opts:
+            names += " / " + ", ".join(_bold(name) for name in option.secondary_opts)
+        meaning = _inline((option.help or "").replace("\b", "").strip())
+        yield from _item(names + _metavar(option, context), meaning)
+
+
+def _metavar(option: click.Option, context: click.Context) -> str:
+    if option.is_flag or option.count:
+        return ""
+    if option.metavar is None and isinstance(option.type, click.Choice):
+        return " " + "|".join(_bold(str(choice)) for choice in option.type.choices)
+    return f" \\fI{_escape(option.make_metavar(context))}\\fR"
+
+
+def _sections(text: str) -> Iterator[str]:
+    """The hand-written sections as roff."""
+    lines = text.rstrip("\n").split("\n")
+    at = 0
+    while at < len(lines):
+        line = lines[at]
+        end = at + 1
+        if not line.strip():
+            pass
+        elif line.startswith("    "):
+            while end < len(lines) and (lines[end].startswith("    ") or _blank_inside(lines, end)):
+                end += 1
+            yield from _literal([literal[4:] for literal in lines[at:end]])
+        elif _HEADING.fullmatch(line):
+            yield f".SH {line}"
+        else:
+            while end < len(lines) and lines[end].strip() and _goes_on(line, lines[end]):
+                end += 1
+            joined = " ".join(part.strip() for part in lines[at:end])
+            item = _ITEM.fullmatch(joined)
+            yield from _item(_inline(item[1]), _inline(item[2])) if item else (".PP", _inline(joined))
+        at = end
+
+
+def _goes_on(first: str, line: str) -> bool:
+    """Whether `line` belongs to the paragraph or item that begins with `first`."""
+    if line.startswith("    "):
+        return bool(_ITEM.fullmatch(first))
+    return not _ITEM.fullmatch(line) and not _HEADING.fullmatch(line)
+
+
+def _blank_inside(lines: list[str], at: int) -> bool:
+    return not lines[at].strip() and at + 1 < len(lines) and lines[at + 1].startswith("    ")
+
+
+def _items(items: list[tuple[str, str]]) -> Iterator[str]:
+    for term, meaning in items:
+        yield from _item(term, meaning)
+
+
+def _item(term: str, meaning: str) -> tuple[str, str, str]:
+    return (".TP", term, meaning)
+
+
+def _literal(lines: list[str]) -> Iterator[str]:
+    yield from (".PP", ".RS 4", ".EX")
+    yield from (_escape(line.rstrip()) for line in lines)
+    yield from (".EE", ".RE")
+
+
+def _inline(text: str) -> str:
+    """Roff for a line of text, with its `bold` and *italic* parts."""
+    parts: list[str] = []
+    at = 0
+    for mark in _INLINE.finditer(text):
+        parts.append(_escape(text[at : mark.start()]))
+        parts.append(_bold(mark[1]) if mark[1] else f"\\fI{_escape(mark[2])}\\fR")
+        at = mark.end()
+    parts.append(_escape(text[at:]))
+    return "".join(parts)
+
+
+def _bold(text: str) -> str:
+    return f"\\fB\\%{_escape(text)}\\fR"  # \% keeps names and options from being hyphenated
+
+
+def _escape(text: str) -> str:
+    """Roff that prints exactly `text`: hyphens that can be copied, no control line by accident."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("^", "\\(ha").replace("~", "\\(ti")
+    escaped = escaped.replace("`", "\\(ga").replace("'", "\\(aq").replace('"', "\\(dq")
+    return "\\&" + escaped if escaped[:1] in (".", "\\(aq") else escaped
+
+
+def out_of_step() -> list[str]:
+    """The pages that are missing, differ from what the commands say, or belong to no command."""
+    wanted = pages()
+    there = {path.name: path.read_text(encoding="utf-8") for path in MAN.glob("*.1")}
+    return sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name))
+
+
+def write() -> None:
+    wanted = pages()
+    for path in MAN.glob("*.1"):
+        if path.name not in wanted:
+            path.unlink()
+    for name, text in wanted.items():
+        (MAN / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--check"]:
+        stale = out_of_step()
+        sys.exit(f"out of step with the commands: {', '.join(stale)}; run make man" if stale else 0)
+    write()
