@@ -297,6 +297,12 @@ def _remove_capture(path: Path, force: bool) -> None:
     path.rmdir()
 
 
+def discard_capture(path: Path) -> None:
+    """Remove a capture that holds nothing worth keeping, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        _remove_capture(path, force=True)
+
+
 def _is_of_capture(name: str) -> bool:
     whole = name.removesuffix(files.PARTIAL_SUFFIX)
     return whole == DOCUMENT_NAME or (whole.startswith("segment-") and whole.endswith(".parquet"))

@@ -1,0 +1,98 @@
+"""`linnix-rec record`: options in, exit status out. Knows no recording; `linnix_rec.session` does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_DURATION_UNITS_S = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"(\d+)([KMG])?(?:i?B)?", re.IGNORECASE)
+_SIZE_SHIFTS = {None: 0, "K": 10, "M": 20, "G": 30}
+
+
+class Duration(click.ParamType):
+    """`10`, `10s`, `1.5m`, `2h`, `500ms` -> seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = _DURATION.fullmatch(value)
+        if match is None:
+            self.fail(f"{value!r} is no duration: try 10s, 1.5m, 2h or 500ms", param, ctx)
+        return float(match[1]) * _DURATION_UNITS_S[match[2]]
+
+
+class Size(click.ParamType):
+    """`65536`, `64K`, `64MiB`, `1G` -> bytes; units are powers of 1,024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(value)
+        if match is None:
+            self.fail(f"{value!r} is no size: try 64M or 1G", param, ctx)
+        return int(match[1]) << _SIZE_SHIFTS[match[2] and match[2].upper()]
+
+
+@click.command(
+    short_help="Record every fork, exec and exit.",
+    context_settings={"allow_interspersed_args": False},
+    epilog="""\b
+Exit status:
+  COMMAND's own, and if COMMAND died of a signal, so does the recorder.
+  0    without COMMAND: ended by -d, Ctrl-C, SIGTERM, or the end of --pid
+  125  the recorder itself failed, or its options are wrong; with --strict also loss
+  126  COMMAND can't be executed        127  COMMAND is not there
+
+\b
+Examples:
+  sudo linnix-rec record -- make -j4           what did the build really run?
+  sudo linnix-rec record -a -d 60s             the whole host, for a minute
+  sudo linnix-rec record -u alice -- ./job.sh  COMMAND runs as alice, the recorder as root
+  sudo linnix-rec record -p 1234 -o web.lrec   a service that runs already, and all it starts
+""",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
+    help="Where the capture goes.  [default: ./COMMAND-<UTC time>.lrec]",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace DIR if it is a capture; nothing else is ever replaced.")
+@click.option("-d", "--duration", type=Duration(), help="Stop recording after this long; COMMAND goes on.")
+@click.option("-a", "--all", "whole_host", is_flag=True, help="Record the whole host, not only COMMAND's or PID's tree.")
+@click.option("-p", "--pid", type=click.IntRange(1), help="Record the tree of this process, until it ends.")
+@click.option("-u", "--user", help="Run COMMAND as this user, with their groups and HOME.")
+@click.option("--wait", is_flag=True, help="Record until the last descendant has ended, not only COMMAND or PID.")
+@click.option("--strict", is_flag=True, help="If tickets were lost, end with 125 where it would be 0.")
+@click.option(
+    "--ring-slots", type=int, default=1 << 20, show_default="1048576", metavar="N",
+    help="Slots of the ring, a power of two from 1024 up; 128 bytes each.",
+)  # fmt: skip
+@click.option(
+    "--buffer", "buffer_bytes", type=Size(), default="64M", show_default=True,
+    help="Events that may wait for the disk, in memory beside the ring.",
+)  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors and losses.")
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[[--] COMMAND [ARG...]]")
+def command(argv: tuple[str, ...], **options: Any) -> int:
+    """Record every fork, exec and exit into a capture.
+
+    With COMMAND, run it and record its process tree until it ends. Its terminal, stdin, environment and
+    signals are its own. Without, record the whole host until Ctrl-C or -d. The capture is a directory of
+    Parquet files, and proves itself: see 'linnix-rec verify'.
+    """
+    from linnix_rec.session.record import record
+    from linnix_rec.session.request import Request
+
+    if argv and options["pid"] is not None:
+        raise click.UsageError("--pid and COMMAND exclude each other")
+    if options["user"] and not argv:
+        raise click.UsageError("--user needs a COMMAND to run")
+    return record(Request(command=argv, duration_s=options.pop("duration"), **options))

@@ -1,0 +1,76 @@
+"""Carries batches from the draining thread to the writing one, up to a bound in bytes. Knows no ring.
+
+Neither waits for the other. When the writer falls behind by more than the bound, the reader stops
+reading, and the ring, which is far larger, takes what comes.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import pyarrow as pa
+
+from linnix_rec.capture.writer import CaptureWriter
+
+WAKE_SECONDS: Final = 0.5
+
+
+class Pump:
+    """Owns the writer's thread from start() to finish()."""
+
+    def __init__(
+        self, writer: CaptureWriter, bound_bytes: int, observe: Callable[[pa.RecordBatch], None]
+    ) -> None:
+        self._writer = writer
+        self._bound_bytes = bound_bytes
+        self._observe = observe
+        self._batches: deque[pa.RecordBatch] = deque()
+        self._queued_bytes = 0
+        self._more = threading.Condition()
+        self._done = False
+        self._turn_over = False
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the queue is under its bound."""
+        return self._queued_bytes < self._bound_bytes
+
+    def put(self, batch: pa.RecordBatch) -> None:
+        """Queue a batch; never waits. Look at `has_room` before reading more."""
+        with self._more:
+            self._batches.append(batch)
+            self._queued_bytes += batch.nbytes
+            self._more.notify()
+
+    def finish(self) -> None:
+        """Write all that is queued and end the thread; raises what the writer raised."""
+        with self._more:
+            self._done = True
+            self._more.notify()
+        self._thread.join()
+        if self.failure is not None:
+            raise self.failure
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._next()) is not None:
+                self._writer.write(batch)
+                self._observe(batch)
+        except BaseException as failure:  # handed to the draining thread, which ends the recording
+            self.failure = failure
+
+    def _next(self) -> pa.RecordBatch | None:
+        with self._more:
+            while not self._batches:
+                if self._done:
+                    return None
+                self._more.wait(WAKE_SECONDS)
+                if not self._batches:
+                    self._writer.turn_over_if_due()
+            batch = self._batches.popleft()
+            self._queued_bytes -= batch.nbytes
+            return batch

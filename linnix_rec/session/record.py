@@ -1,0 +1,90 @@
+"""`linnix-rec record` without its command line: starts the command, records it, says what came of it.
+
+The command is forked before anything large is imported, so that it is quick and alone in its process.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from linnix_rec.errors import RecordingError
+from linnix_rec.session.command import Command, die_of, look_up_user
+from linnix_rec.session.request import Request, output_path, owner
+
+STATUS_LOSS = 125
+
+
+def record(request: Request) -> int:
+    """Carry out the request and give the exit status; raises LinnixRecError.
+
+    Does not return if the command died of a signal: then this process dies of it too.
+    """
+    command = None
+    if request.command:
+        user = look_up_user(request.user) if request.user else None
+        command = Command(request.command, user)
+    try:
+        pidfd = command.pidfd if command else _open_pid(request.pid)
+        return _record(request, command, pidfd)
+    finally:
+        if command is not None:
+            command.cancel()
+
+
+def _open_pid(pid: int | None) -> int | None:
+    if pid is None:
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if Path(f"/proc/{pid}").exists():
+            raise RecordingError(f"{pid} is a thread of another process: give --pid the process's id") from error
+        raise RecordingError(f"no process has the id {pid}") from error
+
+
+def _record(request: Request, command: Command | None, pidfd: int | None) -> int:
+    # Imported only now: see above.
+    from linnix_rec.capture.writer import discard_capture, prepare_directory
+    from linnix_rec.session.recording import CAUGHT_SIGNALS, PASSED_ON_SIGNALS, Recording
+    from linnix_rec.session.summary import summary
+    from linnix_rec.session.wakeup import Wakeup
+    from linnix_rec.sources.decode import Decoder
+    from linnix_rec.sources.sequencer import SequencerSource
+
+    directory, capture_owner = output_path(request), owner()
+    decoder = Decoder(os.sysconf("SC_PAGE_SIZE"), realtime_offset_ns=0)
+    with (
+        SequencerSource(request.ring_slots, tree_only=request.tree_only, decoder=decoder) as source,
+        Wakeup(CAUGHT_SIGNALS) as wakeup,
+    ):
+        prepare_directory(directory, request.force, capture_owner)
+        recording = Recording(request, directory, source, wakeup, capture_owner)
+        try:
+            outcome = recording.run(command, pidfd)
+        except BaseException:
+            discard_capture(directory)  # it holds nothing that was asked for
+            raise
+        source.close()  # a command that outlives the recording is not slowed any longer
+        if not request.quiet or outcome.lost or outcome.failure:
+            for line in summary(request, directory, outcome):
+                print(f"linnix-rec: {line}", file=sys.stderr)
+        while command is not None and not command.ended():
+            for number in wakeup.take():
+                if number in PASSED_ON_SIGNALS:
+                    command.send(number)
+            wakeup.wait(60)
+    if outcome.failure is not None:
+        return outcome.failure.exit_status
+    status = _status_of(command)
+    return STATUS_LOSS if request.strict and outcome.lost and status == 0 else status
+
+
+def _status_of(command: Command | None) -> int:
+    if command is None or command.wait_status is None:
+        return 0
+    if os.WIFSIGNALED(command.wait_status):
+        number = os.WTERMSIG(command.wait_status)
+        die_of(number)
+        return 128 + number
+    return os.WEXITSTATUS(command.wait_status)

@@ -1,0 +1,72 @@
+"""What was asked of the recorder, and what follows from it alone. Knows no BPF and starts nothing."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+CAPTURE_SUFFIX: Final = ".lrec"
+BUFFER_BYTES: Final = 64 << 20
+
+
+@dataclass(frozen=True)
+class Request:
+    """One `linnix-rec record`.
+
+    command: run and recorded until it ends; empty for none
+    pid: a process whose tree is recorded, until it ends
+    whole_host: record every task, even with a command or pid
+    wait: go on until the last task of the tree has ended
+    duration_s: stop then, whatever still runs
+    buffer_bytes: bound on the batches between reader and writer
+    """
+
+    command: tuple[str, ...] = ()
+    pid: int | None = None
+    whole_host: bool = False
+    output: Path | None = None
+    force: bool = False
+    user: str | None = None
+    duration_s: float | None = None
+    ring_slots: int = 1 << 20
+    buffer_bytes: int = BUFFER_BYTES
+    wait: bool = False
+    strict: bool = False
+    quiet: bool = False
+
+    @property
+    def tree_only(self) -> bool:
+        """Whether only a process tree is recorded."""
+        return not self.whole_host and (bool(self.command) or self.pid is not None)
+
+    @property
+    def mode(self) -> str:
+        """The filter's mode, as capture.json has it."""
+        if not self.tree_only:
+            return "all"
+        return "command" if self.command else "pid"
+
+
+def output_path(request: Request, now: datetime | None = None) -> Path:
+    """Where the capture goes: as asked, else `./WHAT-<UTC time>.lrec`."""
+    if request.output is not None:
+        return request.output
+    if request.command:
+        what = re.sub(r"[^A-Za-z0-9._+-]", "_", os.path.basename(request.command[0])) or "command"
+    else:
+        what = f"pid{request.pid}" if request.pid is not None else "host"
+    moment = now or datetime.now(timezone.utc)
+    return Path(f"{what}-{moment:%Y%m%dT%H%M%SZ}{CAPTURE_SUFFIX}")
+
+
+def owner(environment: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
+    """Whom the capture belongs to when root runs for somebody else through sudo."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return int(environment["SUDO_UID"]), int(environment["SUDO_GID"])
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,70 @@
+"""What the recorder says while it runs and when it is done: one line, redrawn. Knows no recording."""
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Final, TextIO
+
+REDRAW_SECONDS: Final = 0.5
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+
+
+def bytes_in_words(count: float) -> str:
+    """`1.2 MB`; decimal units, as disks are sold."""
+    for unit in _UNITS[:-1]:
+        if count < 1000:
+            break
+        count /= 1000
+    else:
+        unit = _UNITS[-1]
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+
+
+def seconds_in_words(seconds: float) -> str:
+    """`2.3 s`, `4 min 5 s`, `3 h 7 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The figures of a moment; `lag` and `lost` in tickets."""
+
+    events: int
+    lag: int
+    lost: int
+    bytes_written: int
+
+
+class StatusLine:
+    """Redraws itself in place on a terminal; elsewhere it is silent."""
+
+    def __init__(self, wanted: bool, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream if wanted and stream.isatty() else None
+        self._started = self._drawn = time.monotonic()
+        self._events = 0
+
+    def show(self, progress: Progress) -> None:
+        """Draw, unless it was drawn just now."""
+        now = time.monotonic()
+        if self._stream is None or now - self._drawn < REDRAW_SECONDS:
+            return
+        rate = (progress.events - self._events) / (now - self._drawn)
+        self._drawn, self._events = now, progress.events
+        self._stream.write(
+            f"\r\x1b[Krecording {seconds_in_words(now - self._started)}"
+            f" · {progress.events:,} events · {rate:,.0f}/s · lag {progress.lag:,}"
+            f" · lost {progress.lost:,} · {bytes_in_words(progress.bytes_written)} · Ctrl-C ends"
+        )
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Leave the line empty for what comes next."""
+        if self._stream is not None:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._stream = None

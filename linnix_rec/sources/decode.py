@@ -1,0 +1,243 @@
+"""Slots of the ring -> Arrow record batches in the event schema. Knows no ring protocol and no kernel.
+
+Columns are taken whole, by numpy: no Python object is made per event. Where a column does not apply to a
+row, its validity bit is 0 and its value is whatever the slot held there, which Arrow leaves undefined
+and no writer stores.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from linnix_rec.capture import schema
+from linnix_rec.capture.text import decode_bytes
+from linnix_rec.ring.cursor import Gap, Run, Slots
+
+EXIT_LAST_THREAD: Final = 1 << 0
+EXEC_TEXT_CUT: Final = 1 << 1
+
+_KIND_NAMES: Final = pa.array(schema.KINDS, pa.string())
+
+Mask = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
+Integers = npt.NDArray[np.int64]
+
+
+def _bits(mask: Mask) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(mask, bitorder="little"))
+
+
+def _numbers(values: npt.NDArray[Any], type_: pa.DataType, valid: pa.Buffer | None = None) -> pa.Array:
+    buffer = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(type_, len(values), [valid, buffer])
+
+
+def _flags(values: Mask, valid: pa.Buffer | None) -> pa.Array:
+    return pa.Array.from_buffers(pa.bool_(), len(values), [valid, _bits(values)])
+
+
+def text_array(text: Bytes, ends: Integers) -> pa.Array:
+    """Strings that stand one after the other in `text`, as far as `ends`: what is not UTF-8 is escaped."""
+    if text.size == 0 or int(text.max()) < 0x80:
+        offsets = np.zeros(len(ends) + 1, np.int32)
+        offsets[1:] = ends
+        return pa.Array.from_buffers(
+            pa.string(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(text))]
+        )
+    whole, starts = text.tobytes(), np.concatenate([[0], ends[:-1]])
+    return pa.array(
+        [decode_bytes(whole[start:end]) for start, end in zip(starts, ends, strict=True)], pa.string()
+    )
+
+
+def _comms(comms: Bytes) -> pa.Array:
+    """(n, 16) bytes -> dictionary of names. The kernel may leave anything after a name's NUL."""
+    encoded = pa.Array.from_buffers(
+        pa.binary(comms.shape[1]), len(comms), [None, pa.py_buffer(np.ascontiguousarray(comms))]
+    ).dictionary_encode()
+    names = [decode_bytes(raw.split(b"\0", 1)[0]) for raw in encoded.dictionary.to_pylist()]
+    distinct = list(dict.fromkeys(names))
+    if len(distinct) == len(names):
+        return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(names, pa.string()))
+    places = {name: place for place, name in enumerate(distinct)}
+    renumber = np.array([places[name] for name in names], np.int32)
+    return pa.DictionaryArray.from_arrays(renumber[encoded.indices.to_numpy()], pa.array(distinct, pa.string()))
+
+
+class _Execs:
+    """The texts of a run's exec events, laid end to end without Python touching a row."""
+
+    def __init__(self, slots: Slots, heads: Integers) -> None:
+        exec_ = slots["exec"][heads]
+        spans = slots["span"][heads].astype(np.int64)
+        head_bytes = exec_["text"].shape[1]
+        slot_bytes = slots["text"].shape[1]
+
+        filename_bytes = exec_["filename_bytes"].astype(np.int64)
+        argv_bytes = exec_["argv_bytes"].astype(np.int64)
+        further = np.maximum(filename_bytes - head_bytes, 0)
+        filename_slots = 1 + -(-further // slot_bytes)
+
+        # Every slot of every exec as a row of text bytes, and how many of them count.
+        owner = np.repeat(np.arange(len(heads)), spans)
+        index = np.arange(len(owner)) - np.repeat(np.cumsum(spans) - spans, spans)
+        rows = slots["text"][heads[owner] + index]
+        first = index == 0
+        rows[first, :head_bytes] = exec_["text"]
+        is_argv = index >= filename_slots[owner]
+        begin = np.where(
+            is_argv,
+            (index - filename_slots[owner]) * slot_bytes,
+            np.where(first, 0, head_bytes + (index - 1) * slot_bytes),
+        )
+        room = np.where(first, head_bytes, slot_bytes)
+        wanted = np.where(is_argv, argv_bytes[owner], filename_bytes[owner]) - begin
+        used = np.clip(wanted, 0, room)
+        column = np.arange(slot_bytes)
+
+        filename_text = rows[~is_argv][column < used[~is_argv, None]]
+        self.filenames = text_array(filename_text, np.cumsum(filename_bytes)).dictionary_encode()
+        argv_text = rows[is_argv][column < used[is_argv, None]]
+        self.arguments, self.argument_counts = _split_arguments(argv_text, argv_bytes)
+        self.cut = slots["flags"][heads] & EXEC_TEXT_CUT != 0
+
+
+def _split_arguments(text: Bytes, lengths: Integers) -> tuple[pa.Array, Integers]:
+    """NUL-terminated arguments of several execs -> all arguments, and how many each exec has.
+
+    An argument that is cut has no NUL of its own: it ends where its exec's bytes end.
+    """
+    is_nul = text == 0
+    ends = np.cumsum(lengths)
+    lasts = ends[lengths > 0] - 1
+    unended = np.zeros(len(text), bool)
+    unended[lasts] = ~is_nul[lasts]
+    last_of_argument = np.flatnonzero(is_nul | unended)
+    kept_before = np.cumsum(~is_nul)
+    counts_before = np.concatenate([[0], np.cumsum(is_nul | unended)])
+    counts = counts_before[ends] - counts_before[ends - lengths]
+    return text_array(text[~is_nul], kept_before[last_of_argument]), counts
+
+
+def _scattered(values: pa.Array, at: Integers, rows: int) -> pa.Array:
+    """`values` at the rows `at`, null elsewhere."""
+    places = np.zeros(rows, np.int32)
+    places[at] = np.arange(len(at), dtype=np.int32)
+    there = np.zeros(rows, bool)
+    there[at] = True
+    return values.take(_numbers(places, pa.int32(), _bits(there)))
+
+
+class Decoder:
+    """Turns runs and gaps into batches.
+
+    page_size_bytes: of the recorded kernel, as its memory sizes are in pages
+    realtime_offset_ns: CLOCK_REALTIME - CLOCK_BOOTTIME; may be set anew at any time
+    """
+
+    def __init__(self, page_size_bytes: int, realtime_offset_ns: int) -> None:
+        self.page_size_bytes = page_size_bytes
+        self.realtime_offset_ns = realtime_offset_ns
+
+    def batch(self, run: Run) -> pa.RecordBatch:
+        """The events of `run`, one row each."""
+        slots = run.slots
+        heads = np.flatnonzero(slots["index"] == 0)
+        events = slots if len(heads) == len(slots) else slots[heads]
+        columns = self._common(events, run.seq + heads.astype(np.uint64))
+        kind = events["kind"]
+        columns |= self._fork(events, kind == schema.FORK)
+        columns |= self._exec(slots, heads, kind == schema.EXEC)
+        columns |= self._exit(events, kind == schema.EXIT)
+        columns |= self._task(events, kind == schema.TASK)
+        return _assemble(columns, len(events))
+
+    def gap_batch(self, gap: Gap) -> pa.RecordBatch:
+        """One row that stands for the lost tickets."""
+        row = {"seq": gap.seq, "slots": 0, "kind": "gap", "lost": gap.lost, "reason": gap.reason}
+        return pa.RecordBatch.from_pylist([row], schema.EVENT_SCHEMA)
+
+    def _common(self, events: Slots, seq: npt.NDArray[np.uint64]) -> dict[str, pa.Array]:
+        boot_ns = events["boot_ns"].astype(np.int64)
+        kinds = _numbers(events["kind"].astype(np.int32), pa.int32())
+        columns = {
+            "seq": _numbers(seq, pa.uint64()),
+            "slots": _numbers(events["span"], pa.uint8()),
+            "kind": pa.DictionaryArray.from_arrays(kinds, _KIND_NAMES, safe=False),
+            "boot_ns": _numbers(boot_ns, pa.int64()),
+            "time": _numbers((boot_ns + self.realtime_offset_ns) // 1000, pa.timestamp("us", tz="UTC")),
+            "comm": _comms(events["comm"]),
+        }
+        for name in (
+            "cpu", "tid", "tgid", "start_ns", "parent_tid", "parent_tgid", "parent_start_ns",
+            "uid", "gid", "cgroup_id",
+        ):  # fmt: skip
+            columns[name] = _numbers(events[name], _type(name))
+        return columns
+
+    def _fork(self, events: Slots, mask: Mask) -> dict[str, pa.Array]:
+        if not mask.any():
+            return {}
+        names = ("child_tid", "child_tgid", "child_start_ns", "clone_flags")
+        return _payload(events["fork"], names, _bits(mask))
+
+    def _exec(self, slots: Slots, heads: Integers, mask: Mask) -> dict[str, pa.Array]:
+        if not mask.any():
+            return {}
+        at, rows = np.flatnonzero(mask), len(heads)
+        execs = _Execs(slots, heads[at])
+        valid = _bits(mask)
+        cut = np.zeros(rows, bool)
+        cut[at] = execs.cut
+        offsets = np.zeros(rows + 1, np.int32)
+        offsets[1 + at] = execs.argument_counts
+        np.cumsum(offsets, out=offsets)
+        return {
+            "filename": _scattered(execs.filenames, at, rows),
+            "argv": pa.Array.from_buffers(
+                pa.list_(pa.string()), rows, [valid, pa.py_buffer(offsets)], children=[execs.arguments]
+            ),
+            "argv_truncated": _flags(cut, valid),
+            "old_tid": _numbers(slots["exec"]["old_tid"][heads], pa.int32(), valid),
+        }
+
+    def _exit(self, events: Slots, mask: Mask) -> dict[str, pa.Array]:
+        if not mask.any():
+            return {}
+        valid = _bits(mask)
+        status = events["wait_status"]
+        last = events["flags"] & EXIT_LAST_THREAD != 0
+        exit_ = events["exit"]
+        names = ("cpu_ns", "utime_ns", "stime_ns", "min_faults")
+        rss_bytes = exit_["max_rss_pages"].astype(np.uint64) * np.uint64(self.page_size_bytes)
+        return _payload(exit_, names, valid) | {
+            "exit_code": _numbers((status >> 8).astype(np.int32), pa.int32(), valid),
+            "exit_signal": _numbers((status & 0x7F).astype(np.uint8), pa.uint8(), valid),
+            "core_dumped": _flags(status & 0x80 != 0, valid),
+            "last_thread": _flags(last, valid),
+            "maj_faults": _numbers(exit_["maj_faults"].astype(np.uint64), pa.uint64(), valid),
+            # Of the process, and final only when its last thread ends.
+            "max_rss_bytes": _numbers(rss_bytes, pa.uint64(), _bits(mask & last)),
+        }
+
+    def _task(self, events: Slots, mask: Mask) -> dict[str, pa.Array]:
+        if not mask.any():
+            return {}
+        return _payload(events["task"], ("exit_state", "task_flags"), _bits(mask))
+
+
+def _type(name: str) -> pa.DataType:
+    return schema.EVENT_SCHEMA.field(name).type
+
+
+def _payload(payload: Slots, names: tuple[str, ...], valid: pa.Buffer) -> dict[str, pa.Array]:
+    return {name: _numbers(payload[name], _type(name), valid) for name in names}
+
+
+def _assemble(columns: Mapping[str, pa.Array], rows: int) -> pa.RecordBatch:
+    """Columns that no row of the batch uses are null throughout."""
+    arrays = [columns[f.name] if f.name in columns else pa.nulls(rows, f.type) for f in schema.EVENT_SCHEMA]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema.EVENT_SCHEMA)
