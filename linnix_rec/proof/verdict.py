@@ -1,0 +1,114 @@
+"""What a proof came to, rule by rule; knows no rule, no file and no screen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+#: How many offenders a rule names; all of them are counted.
+FIRST_OFFENCES: Final = 10
+
+
+@dataclass(frozen=True)
+class Offence:
+    """One row that broke a rule: its ticket, and why in words."""
+
+    seq: int
+    message: str
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """One rule's outcome.
+
+    `checked` counts what the rule looked at (events or files, `note` says which), `violated` what broke
+    it, `unknown` what can't be judged because the other half may be hidden in a gap.
+    """
+
+    name: str
+    checked: int = 0
+    violated: int = 0
+    unknown: int = 0
+    first: tuple[Offence, ...] = ()
+    note: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Nothing broke the rule; what is unknown does not count against it."""
+        return self.violated == 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `verify` came to: the rules in the order they are reported, and the capture's own figures.
+
+    `events` are rows by kind, gaps included; `lost_tickets` is the sum over the gaps. The largest
+    inversion is how far a row's boot_ns lies before the latest of any row before it, in ns: timestamps
+    are read after the ticket, so this is no violation.
+    """
+
+    rules: tuple[RuleResult, ...]
+    events: Mapping[str, int]
+    lost_tickets: int
+    gaps: int
+    largest_inversion_ns: int
+    finished: bool
+    ordered: bool
+
+    @property
+    def holds(self) -> bool:
+        """No rule is broken."""
+        return all(rule.holds for rule in self.rules)
+
+    @property
+    def proven(self) -> bool:
+        """Whole and in order: every rule holds on a finished capture with tickets, and none is lost."""
+        return self.holds and self.finished and self.ordered and self.lost_tickets == 0
+
+    @property
+    def summary(self) -> str:
+        """The verdict in a few words, the worst reason first."""
+        if not self.holds:
+            broken = ", ".join(rule.name for rule in self.rules if not rule.holds)
+            return f"not proven: {broken} broken"
+        if not self.finished:
+            return "not proven: the recording was not finished"
+        if not self.ordered:
+            return "causal; completeness unknown"
+        if self.lost_tickets:
+            return f"not whole: {self.lost_tickets} tickets lost in {self.gaps} gaps"
+        return "proven"
+
+    def exit_status(self, allow_loss: bool = False) -> int:
+        """Give verify's exit status: 0 proven, or as far as the source can be, else 1."""
+        whole = allow_loss or self.lost_tickets == 0
+        return 0 if self.holds and self.finished and whole else 1
+
+
+@dataclass
+class Tally:
+    """A rule's counts while it is being checked."""
+
+    name: str
+    checked: int = 0
+    violated: int = 0
+    unknown: int = 0
+    first: list[Offence] = field(default_factory=list)
+    note: str = ""
+
+    def violate(self, seq: int, message: str) -> None:
+        """Count one offender; the first in seq order are remembered."""
+        self.violated += 1
+        if len(self.first) < FIRST_OFFENCES or seq < self.first[-1].seq:
+            self.first = sorted([*self.first, Offence(seq, message)], key=_by_seq)[:FIRST_OFFENCES]
+
+    def copy(self) -> "Tally":
+        """Give an independent copy."""
+        return replace(self, first=list(self.first))
+
+    def result(self) -> RuleResult:
+        """Give the outcome so far."""
+        return RuleResult(self.name, self.checked, self.violated, self.unknown, tuple(self.first), self.note)
+
+
+def _by_seq(offence: Offence) -> int:
+    return offence.seq
