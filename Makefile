@@ -59,7 +59,7 @@ need-clang:
 	    echo "error: $(CLANG) and $(LLVM_STRIP) are needed to build BPF objects; on Debian: apt-get install clang llvm" >&2; \
 	    exit 1; }
 
-man: $(CAN_RUN) ## Write man/*.1 and completions/ again from the commands
+man: $(CAN_RUN) ## Write man/*.1 again from the commands
 	$(BIN)/python man/generate.py
 
 man-check: $(CAN_RUN) ## Fail unless man/*.1 are in step with the commands

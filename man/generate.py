@@ -114,8 +114,8 @@ def _options(context: click.Context) -> Iterator[str]:
         names = ", ".join(_bold(name) for name in option.opts)
         if option.secondary_opts:
             names += " / " + ", ".join(_bold(name) for name in option.secondary_opts)
-        meaning = _inline((option.help or "").replace("\b", "").strip())
-        yield from _item(names + _metavar(option, context), meaning)
+        meaning = (option.help or "").replace("\b", "").strip() + _default(option, context)
+        yield from _item(names + _metavar(option, context), _inline(meaning))
 
 
 def _metavar(option: click.Option, context: click.Context) -> str:
@@ -124,6 +124,11 @@ def _metavar(option: click.Option, context: click.Context) -> str:
     if option.metavar is None and isinstance(option.type, click.Choice):
         return " " + "|".join(_bold(str(choice)) for choice in option.type.choices)
     return f" \\fI{_escape(option.make_metavar(context))}\\fR"
+
+
+def _default(option: click.Option, context: click.Context) -> str:
+    default = option.get_help_extra(context).get("default")
+    return f" Default: {default}." if default is not None else ""
 
 
 def _sections(text: str) -> Iterator[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import click
@@ -260,3 +262,23 @@ def test_completion_script_asks_this_program(shell: str) -> None:
     result = CliRunner().invoke(main, ["completion", shell])
     assert result.exit_code == 0
     assert f"_LINNIX_REC_COMPLETE={shell}_complete" in result.stdout
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_shipped_completion_completes_at_the_first_tab(tmp_path: Path) -> None:
+    program = tmp_path / "linnix-rec"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m linnix_rec "$@"\n')
+    program.chmod(0o755)
+    shipped = Path(__file__).parents[2] / "completions" / "linnix-rec.bash"
+    press_tab = (
+        f"source {shipped}; COMP_WORDS=(linnix-rec completion z); COMP_CWORD=2\n"
+        '_linnix_rec_completion linnix-rec z completion; echo "${COMPREPLY[@]}"'
+    )
+    ended = subprocess.run(
+        ["bash", "-c", press_tab],
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout == "zsh\n", ended.stderr
