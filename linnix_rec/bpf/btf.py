@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,11 +99,11 @@ class Member(NamedTuple):
     bitfield_bits: int
 
 
-class Array(NamedTuple):
+@dataclass(frozen=True)
+class Array:
     """An array's element type and how many of them."""
 
     element: int
-    index: int
     count: int
 
 
@@ -229,7 +230,8 @@ class Btf:
     def array(self, type_id: int) -> Array:
         """Element and count of an ARRAY."""
         self._require(type_id, Kind.ARRAY)
-        return Array(*self._extra(type_id, 3))
+        element, _, count = self._extra(type_id, 3)
+        return Array(element, count)
 
     def integer(self, type_id: int) -> Integer:
         """The encoding of an INT."""
@@ -264,7 +266,8 @@ class Btf:
         """Variables of a DATASEC."""
         record = self._require(type_id, Kind.DATASEC)
         return tuple(
-            Variable(self.type(var).name, var, offset, size) for var, offset, size in self._elements(record, 3)
+            Variable(self.type(var).name, var, offset, size)
+            for var, offset, size in self._elements(record, 3)
         )
 
     def offset_of_record(self, type_id: int) -> int:
@@ -347,7 +350,9 @@ def _sections(content: bytes, origin: str) -> tuple[bytes, bytes]:
         raise MalformedObjectError(f"{origin} is no BTF of version 1 (magic {magic:#x}, version {version})")
     type_end, text_end = header + type_at + type_bytes, header + text_at + text_bytes
     if header < _HEADER.size or max(type_end, text_end) > len(content) or type_bytes % 4 or type_at % 4:
-        raise MalformedObjectError(f"{origin} is cut short or damaged: its sections do not fit {len(content)} bytes")
+        raise MalformedObjectError(
+            f"{origin} is cut short or damaged: its sections do not fit {len(content)} bytes"
+        )
     strings = content[header + text_at : text_end]
     if strings[:1] != b"\0" or strings[-1:] != b"\0":
         raise MalformedObjectError(f"{origin} is damaged: its strings do not begin and end with NUL")
@@ -365,7 +370,7 @@ def _record_starts(words: npt.NDArray[np.uint32], origin: str) -> npt.NDArray[np
     kinds = words.view(np.uint8)[7::4]
     following += _fixed_words.take(kinds)
     following += _element_words.take(kinds) * words.view(np.uint16)[2::2]
-    chain = memoryview(following)
+    chain = memoryview(following.data)
     starts: list[int] = []
     append = starts.append
     at = 0
@@ -374,7 +379,9 @@ def _record_starts(words: npt.NDArray[np.uint32], origin: str) -> npt.NDArray[np
         append(at)
         at = chain[at]
     if at != end:
-        raise MalformedObjectError(f"{origin} is damaged: type {len(starts)} is cut short or of an unknown kind")
+        raise MalformedObjectError(
+            f"{origin} is damaged: type {len(starts)} is cut short or of an unknown kind"
+        )
     return np.array(starts, np.int64)
 
 

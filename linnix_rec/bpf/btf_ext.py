@@ -39,7 +39,9 @@ def read_btf_ext(content: bytes, btf: Btf, origin: str) -> BtfExt:
         bodies = [content[header + at : header + at + size] for at, size in parts]
         functions = _info(bodies[0], btf, FUNCTION_RECORD_BYTES)
         lines = _info(bodies[1], btf, LINE_RECORD_BYTES)
-        core = {name: tuple(_core(record, btf) for record in records) for name, records in _blocks(bodies[2], btf)}
+        core = {
+            name: tuple(_core(record, btf) for record in records) for name, records in _blocks(bodies[2], btf)
+        }
     except (struct.error, ValueError) as error:
         raise MalformedObjectError(f"{origin}'s .BTF.ext is cut short or damaged: {error}") from error
     return BtfExt(functions, lines, core)

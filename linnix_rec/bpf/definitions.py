@@ -38,7 +38,9 @@ def read_object_spec(content: bytes, name: str) -> ObjectSpec:
     for program in programs.values():
         for reference in program.map_references:
             if reference.map not in (data if reference.value else maps):
-                raise MalformedObjectError(f"{name}: {program.name} refers to {reference.map}, which is empty")
+                raise MalformedObjectError(
+                    f"{name}: {program.name} refers to {reference.map}, which is empty"
+                )
     return ObjectSpec(name, _license(file), programs, maps, data, _completed_btf(file, places))
 
 
@@ -60,7 +62,9 @@ def _places(file: ObjectFile) -> dict[str, dict[str, VariableSpec]]:
         for variable in file.btf.variables(type_id):
             offset = offsets.get(variable.name)
             if offset is None or offset + variable.size > len(section.content):
-                raise MalformedObjectError(f"variable {variable.name} is not inside of section {section.name}")
+                raise MalformedObjectError(
+                    f"variable {variable.name} is not inside of section {section.name}"
+                )
             value_type = file.btf.type(variable.type).size_or_type
             found[variable.name] = VariableSpec(variable.name, offset, variable.size, value_type)
     return places

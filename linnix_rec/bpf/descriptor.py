@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from linnix_rec.bpf import syscall
 from linnix_rec.bpf.errors import KernelRefusedError, permission_advice
-from linnix_rec.bpf.spec import MapFlag
+from linnix_rec.bpf.spec import MapFlag, MapSpec
 from linnix_rec.bpf.syscall import Command
 
 _u32, _u64, _u8 = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint8
@@ -149,7 +149,7 @@ class Descriptor:
 
 
 class Link(Descriptor):
-    """A program attached to a hook; closing it detaches the program (running ones still end by themselves)."""
+    """A program attached to a hook; closing it detaches the program, and does not wait for running ones."""
 
     def info(self) -> LinkInfo:
         return link_info(self.fd)
@@ -165,12 +165,9 @@ class Program(Descriptor):
 class Map(Descriptor):
     """A map; keys and values are bytes of exactly its sizes."""
 
-    def __init__(self, fd: int, name: str, key_bytes: int, value_bytes: int, max_entries: int, flags: int) -> None:
-        super().__init__(fd, name)
-        self.key_bytes = key_bytes
-        self.value_bytes = value_bytes
-        self.max_entries = max_entries
-        self.flags = flags
+    def __init__(self, fd: int, spec: MapSpec) -> None:
+        super().__init__(fd, spec.name)
+        self.spec = spec
 
     def info(self) -> MapInfo:
         return map_info(self.fd)
@@ -178,12 +175,12 @@ class Map(Descriptor):
     @property
     def value_stride_bytes(self) -> int:
         """From one value of an array to the next in its mapping."""
-        return -(-self.value_bytes // 8) * 8
+        return -(-self.spec.value_bytes // 8) * 8
 
     @property
     def mapping_bytes(self) -> int:
         """Size of an array's mapping: whole pages."""
-        size = self.max_entries * self.value_stride_bytes
+        size = self.spec.max_entries * self.value_stride_bytes
         return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
 
     def map_memory(self, writable: bool = False) -> mmap.mmap:
@@ -191,7 +188,7 @@ class Map(Descriptor):
 
         Closing the map does not end the mapping; whoever asked for it closes it.
         """
-        if not self.flags & MapFlag.MMAPABLE:
+        if not self.spec.flags & MapFlag.MMAPABLE:
             raise ValueError(f"map {self.name} is not mmap-able")
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         try:
@@ -208,12 +205,12 @@ class Map(Descriptor):
             if error.errno == errno.ENOENT:
                 return None
             raise
-        return value.raw[: self.value_bytes]
+        return value.raw[: self.spec.value_bytes]
 
     def update(self, key: bytes, value: bytes, flags: int = 0) -> None:
         """Set the value at `key`."""
-        if len(value) != self.value_bytes:
-            raise ValueError(f"a value of {self.name} has {self.value_bytes} bytes, not {len(value)}")
+        if len(value) != self.spec.value_bytes:
+            raise ValueError(f"a value of {self.name} has {self.spec.value_bytes} bytes, not {len(value)}")
         buffer = syscall.copied(value)
         self._element(Command.MAP_UPDATE_ELEM, key, syscall.address_of(buffer), flags)
 
@@ -232,8 +229,8 @@ class Map(Descriptor):
         refusing(f"can't freeze map {self.name}", Command.MAP_FREEZE, syscall.MapFreeze(map_fd=self.fd))
 
     def _element(self, command: Command, key: bytes, value_address: int = 0, flags: int = 0) -> None:
-        if len(key) != self.key_bytes:
-            raise ValueError(f"a key of {self.name} has {self.key_bytes} bytes, not {len(key)}")
+        if len(key) != self.spec.key_bytes:
+            raise ValueError(f"a key of {self.name} has {self.spec.key_bytes} bytes, not {len(key)}")
         key_buffer = syscall.copied(key)
         refusing(
             f"{command.name} of {self.name}",
@@ -259,7 +256,9 @@ def attach_raw_tracepoint(program: Program, tracepoint: str = "") -> Link:
     attribute = syscall.RawTracepointOpen(
         name=syscall.address_of(name) if tracepoint else 0, prog_fd=program.fd
     )
-    return Link(refusing(f"can't attach {program.name}", Command.RAW_TRACEPOINT_OPEN, attribute), program.name)
+    return Link(
+        refusing(f"can't attach {program.name}", Command.RAW_TRACEPOINT_OPEN, attribute), program.name
+    )
 
 
 def attach_iterator(program: Program, attach_type: int) -> Link:
@@ -303,9 +302,7 @@ def map_info(fd: int) -> MapInfo:
     info = _MapInfo()
     _read_info(fd, info)
     name = info.name.decode("ascii", "replace")
-    return MapInfo(
-        info.id, name, info.type, info.key_size, info.value_size, info.max_entries, info.map_flags
-    )
+    return MapInfo(info.id, name, info.type, info.key_size, info.value_size, info.max_entries, info.map_flags)
 
 
 def link_info(fd: int) -> LinkInfo:
@@ -317,7 +314,5 @@ def link_info(fd: int) -> LinkInfo:
 
 def _read_info(fd: int, info: ctypes.Structure) -> None:
     """The kernel fills as much of `info` as it knows; a newer kernel's rest is left out."""
-    attribute = syscall.ObjectInfo(
-        bpf_fd=fd, info_len=ctypes.sizeof(info), info=syscall.address_of(info)
-    )
+    attribute = syscall.ObjectInfo(bpf_fd=fd, info_len=ctypes.sizeof(info), info=syscall.address_of(info))
     refusing("can't ask the kernel about a BPF object", Command.OBJ_GET_INFO_BY_FD, attribute)

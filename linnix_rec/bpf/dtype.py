@@ -60,7 +60,7 @@ def _struct(btf: Btf, type_id: int, depth: int) -> np.dtype[Any]:
     formats = [_dtype(btf, member.type, depth - 1) for member in members]
     offsets = [member.offset_bits // 8 for member in members]
     try:
-        return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})  # type: ignore[call-overload]
+        return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
     except ValueError as error:
         raise MalformedObjectError(f"{btf.origin}: struct {btf.type(type_id).name}: {error}") from error
 

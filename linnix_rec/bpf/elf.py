@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
@@ -20,8 +21,6 @@ from linnix_rec.bpf.errors import MalformedObjectError
 EM_BPF = "EM_BPF"
 DATA_PREFIXES = (".bss", ".data", ".rodata")
 _SECTION_BYTES_MAX = 1 << 28
-_R_BPF_64_64 = 1
-_R_BPF_64_32 = 10
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,8 @@ def _read_elf(content: bytes, origin: str) -> tuple[tuple[Section, ...], tuple[S
     return sections, symbols
 
 
-def _content(content: bytes, section: object, origin: str) -> bytes:
-    header = section.header  # type: ignore[attr-defined]
+def _content(content: bytes, section: Any, origin: str) -> bytes:
+    header = section.header
     begin, size = header["sh_offset"], header["sh_size"]
     if header["sh_type"] == "SHT_NOBITS":
         if size > _SECTION_BYTES_MAX:
@@ -116,11 +115,13 @@ def _content(content: bytes, section: object, origin: str) -> bytes:
     if header["sh_type"] == "SHT_NULL":
         return b""
     if begin + size > len(content):
-        raise MalformedObjectError(f"{origin} is cut short: a section ends at byte {begin + size} of {len(content)}")
+        raise MalformedObjectError(
+            f"{origin} is cut short: a section ends at byte {begin + size} of {len(content)}"
+        )
     return content[begin : begin + size]
 
 
-def _symbols(raw: list[object]) -> tuple[Symbol, ...]:
+def _symbols(raw: list[Any]) -> tuple[Symbol, ...]:
     table = next((section for section in raw if isinstance(section, SymbolTableSection)), None)
     if table is None:
         return ()
@@ -136,7 +137,7 @@ def _symbols(raw: list[object]) -> tuple[Symbol, ...]:
     )
 
 
-def _relocations(raw: list[object], symbols: tuple[Symbol, ...]) -> dict[int, tuple[Relocation, ...]]:
+def _relocations(raw: list[Any], symbols: tuple[Symbol, ...]) -> dict[int, tuple[Relocation, ...]]:
     found: dict[int, tuple[Relocation, ...]] = {}
     for section in raw:
         if isinstance(section, RelocationSection):

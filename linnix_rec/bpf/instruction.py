@@ -24,7 +24,7 @@ SOURCE_REGISTER = 0x08
 ALU_OPERATION = 0xF0
 ALU_SWAP = 0xD0
 ACCESS_SIZE = 0x18
-ACCESS_BYTES = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
+ACCESS_SIZE_CODES = {4: 0x00, 2: 0x08, 1: 0x10, 8: 0x18}  # by the bytes that a load or store takes
 
 
 class Instruction(NamedTuple):
@@ -58,8 +58,14 @@ def write_at(code: bytearray, at: int, instruction: Instruction) -> None:
     _LAYOUT.pack_into(code, at, *instruction[:3], immediate - (1 << 32) if immediate >> 31 else immediate)
 
 
+def read_immediate64(code: bytes | bytearray, at: int) -> int:
+    """The value, unsigned, of the 64-bit load at byte `at`."""
+    low, high = read_at(code, at).immediate, read_at(code, at + INSTRUCTION_BYTES).immediate
+    return low & 0xFFFFFFFF | (high & 0xFFFFFFFF) << 32
+
+
 def write_immediate64(code: bytearray, at: int, value: int) -> None:
-    """Give the 64-bit load at byte `at` its value."""
-    write_at(code, at, read_at(code, at)._replace(immediate=value & 0xFFFFFFFF))
+    """Give the 64-bit load at byte `at` its value, signed or unsigned."""
+    write_at(code, at, read_at(code, at)._replace(immediate=value))
     high = at + INSTRUCTION_BYTES
-    write_at(code, high, read_at(code, high)._replace(immediate=value >> 32 & 0xFFFFFFFF))
+    write_at(code, high, read_at(code, high)._replace(immediate=value >> 32))

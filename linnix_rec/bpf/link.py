@@ -5,18 +5,18 @@ Knows the object file, no kernel. A call between functions becomes relative to t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from linnix_rec.bpf import instruction as ins
-from linnix_rec.bpf.elf import DATA_PREFIXES, ObjectFile, Relocation, Section
+from linnix_rec.bpf.elf import DATA_PREFIXES, ObjectFile, Relocation, Section, Symbol
 from linnix_rec.bpf.errors import MalformedObjectError
 from linnix_rec.bpf.spec import CoreRelocation, InfoRecord, MapReference, ProgramKind, ProgramSpec
 
 MAPS_SECTION = ".maps"
 SUBPROGRAM_SECTION = ".text"
-_R_BPF_64_64 = 1
-_R_BPF_64_32 = 10
+_Record = TypeVar("_Record", MapReference, CoreRelocation, InfoRecord)
 
 
 @dataclass(frozen=True)
@@ -71,59 +71,58 @@ def _attach_point(section: str) -> tuple[ProgramKind, str]:
     return kind, target
 
 
-def _functions(file: ObjectFile, section: Section, map_names: Mapping[int, str]) -> Iterable[Function]:
-    symbols = sorted(
-        (s for s in file.symbols if s.section == section.index and s.type == "STT_FUNC"), key=lambda s: s.value
-    )
-    expected = 0
-    for symbol in symbols:
-        end = symbol.value + symbol.size
-        if symbol.value != expected or not symbol.size or symbol.size % ins.INSTRUCTION_BYTES:
-            raise MalformedObjectError(f"function {symbol.name} in section {section.name} is not where it should be")
+def _functions(file: ObjectFile, section: Section, map_names: Mapping[int, str]) -> Iterator[Function]:
+    """The functions of a section, which must fill it."""
+    symbols = (s for s in file.symbols if s.section == section.index and s.type == "STT_FUNC")
+    end = 0
+    for symbol in sorted(symbols, key=lambda symbol: symbol.value):
+        if symbol.value != end or not symbol.size or symbol.size % ins.INSTRUCTION_BYTES:
+            raise MalformedObjectError(f"function {symbol.name} does not fit its section {section.name}")
+        end += symbol.size
         if end > len(section.content):
             raise MalformedObjectError(f"function {symbol.name} is longer than its section {section.name}")
-        expected = end
-        yield _function(file, section, symbol.name, symbol.value, end, map_names)
-    if expected != len(section.content):
+        yield _function(file, section, symbol, map_names)
+    if end != len(section.content):
         raise MalformedObjectError(f"section {section.name} holds code outside of any function")
 
 
-def _function(
-    file: ObjectFile, section: Section, name: str, begin: int, end: int, map_names: Mapping[int, str]
-) -> Function:
+def _function(file: ObjectFile, section: Section, symbol: Symbol, map_names: Mapping[int, str]) -> Function:
+    begin, end = symbol.value, symbol.value + symbol.size
     code = section.content[begin:end]
     relocated = {r.at - begin: r for r in section.relocations if begin <= r.at < end}
     calls, references = [], []
-    for at, instruction in _instructions(code, name):
+    for at, instruction in _instructions(code, symbol.name):
         relocation = relocated.pop(at, None)
         if instruction.opcode == ins.CALL and instruction.source == ins.PSEUDO_CALL:
             calls.append(_call(instruction, relocation, section, begin + at, at))
-        elif relocation is not None and instruction.opcode == ins.LD_IMM64:
-            target = _section_of(file, relocation, name)
-            if target.executable:
-                offset = relocation.symbol.value + instruction.immediate
-                calls.append(Call(at, target.index, offset, address=True))
-            else:
-                references.append(_map_reference(at, instruction, relocation, target, map_names))
-        elif relocation is not None:
-            raise MalformedObjectError(f"{name} refers to {relocation.symbol.name} in a way that is not supported")
+        elif relocation is None:
+            continue
+        elif instruction.opcode != ins.LD_IMM64:
+            raise MalformedObjectError(
+                f"{symbol.name} refers to {relocation.symbol.name} in a way that is not supported"
+            )
+        elif (target := _section_of(file, relocation, symbol.name)).executable:
+            offset = relocation.symbol.value + instruction.immediate
+            calls.append(Call(at, target.index, offset, address=True))
+        else:
+            references.append(_map_reference(at, instruction, relocation, target, map_names))
     if relocated:
-        raise MalformedObjectError(f"{name} has relocations between instructions")
+        raise MalformedObjectError(f"{symbol.name} has relocations between instructions")
     ext = file.btf_ext
     return Function(
-        name,
+        symbol.name,
         section,
         begin,
         code,
         tuple(calls),
         tuple(references),
-        _moved(ext.core.get(section.name, ()), begin, end, -begin),
-        _moved(ext.functions.get(section.name, ()), begin, end, -begin),
-        _moved(ext.lines.get(section.name, ()), begin, end, -begin),
+        _within(ext.core.get(section.name, ()), begin, end),
+        _within(ext.functions.get(section.name, ()), begin, end),
+        _within(ext.lines.get(section.name, ()), begin, end),
     )
 
 
-def _instructions(code: bytes, name: str) -> Iterable[tuple[int, ins.Instruction]]:
+def _instructions(code: bytes, name: str) -> Iterator[tuple[int, ins.Instruction]]:
     at = 0
     while at < len(code):
         instruction = ins.read_at(code, at)
@@ -146,7 +145,9 @@ def _call(
 def _section_of(file: ObjectFile, relocation: Relocation, name: str) -> Section:
     index = relocation.symbol.section
     if not 0 < index < len(file.sections):
-        raise MalformedObjectError(f"{name} refers to {relocation.symbol.name or '?'}, which the object lacks")
+        raise MalformedObjectError(
+            f"{name} refers to {relocation.symbol.name or '?'}, which the object lacks"
+        )
     return file.sections[index]
 
 
@@ -181,17 +182,17 @@ def _linked(
         begin = starts[function.section.index, function.offset]
         for call in function.calls:
             _redirect(code, begin + call.at, starts[call.section, call.offset], call.address)
-    moves = [(function, starts[function.section.index, function.offset]) for function in placed]
+    moved = [(function, starts[function.section.index, function.offset]) for function in placed]
     return ProgramSpec(
         main.name,
         main.section.name,
         kind,
         target,
         bytes(code),
-        tuple(replace(r, at=r.at + start) for f, start in moves for r in f.map_references),
-        tuple(replace(r, at=r.at + start) for f, start in moves for r in f.core_relocations),
-        tuple(replace(r, at=r.at + start) for f, start in moves for r in f.function_info),
-        tuple(replace(r, at=r.at + start) for f, start in moves for r in f.line_info),
+        tuple(record for f, start in moved for record in _shifted(f.map_references, start)),
+        tuple(record for f, start in moved for record in _shifted(f.core_relocations, start)),
+        tuple(record for f, start in moved for record in _shifted(f.function_info, start)),
+        tuple(record for f, start in moved for record in _shifted(f.line_info, start)),
     )
 
 
@@ -216,5 +217,10 @@ def _redirect(code: bytearray, at: int, target: int, address: bool) -> None:
     ins.write_at(code, at, instruction.with_source(ins.PSEUDO_FUNC) if address else instruction)
 
 
-def _moved(records: tuple[CoreRelocation, ...] | tuple[InfoRecord, ...], begin: int, end: int, by: int):  # type: ignore[no-untyped-def]
-    return tuple(replace(record, at=record.at + by) for record in records if begin <= record.at < end)
+def _within(records: Iterable[_Record], begin: int, end: int) -> tuple[_Record, ...]:
+    """The records about one function, their places counted from its start."""
+    return tuple(replace(record, at=record.at - begin) for record in records if begin <= record.at < end)
+
+
+def _shifted(records: Iterable[_Record], by: int) -> Iterator[_Record]:
+    return (replace(record, at=record.at + by) for record in records)

@@ -28,8 +28,22 @@ from linnix_rec.bpf.descriptor import (
     refusing,
     run_iterator,
 )
-from linnix_rec.bpf.errors import KernelRefusedError, MalformedObjectError, ProgramRefusedError, permission_advice
-from linnix_rec.bpf.spec import DataSpec, InfoRecord, MapFlag, MapSpec, MapType, ObjectSpec, ProgramKind, ProgramSpec
+from linnix_rec.bpf.errors import (
+    KernelRefusedError,
+    MalformedObjectError,
+    ProgramRefusedError,
+    permission_advice,
+)
+from linnix_rec.bpf.spec import (
+    DataSpec,
+    InfoRecord,
+    MapFlag,
+    MapSpec,
+    MapType,
+    ObjectSpec,
+    ProgramKind,
+    ProgramSpec,
+)
 from linnix_rec.bpf.syscall import Command
 
 _PROGRAM_TYPE_RAW_TRACEPOINT = 17
@@ -167,10 +181,12 @@ def _create_map(spec: MapSpec, btf_fd: int, prefix: str) -> Map:
         if error.errno in (errno.ENOMEM, errno.E2BIG):
             bytes_wanted = spec.max_entries * spec.value_bytes
             raise KernelRefusedError(
-                f"can't create the BPF map {spec.name} of {bytes_wanted} bytes", error.errno, "ask for a smaller one"
+                f"can't create the BPF map {spec.name} of {bytes_wanted} bytes",
+                error.errno,
+                "ask for a smaller one",
             ) from error
         raise
-    return Map(fd, spec.name, spec.key_bytes, spec.value_bytes, spec.max_entries, spec.flags)
+    return Map(fd, spec)
 
 
 def _create_data_map(data: DataSpec, content: bytes, prefix: str) -> Map:
@@ -192,7 +208,11 @@ def _constants_set(spec: ObjectSpec, rodata: Mapping[str, int | bytes]) -> dict[
     contents = {name: bytearray(data.content) for name, data in spec.data.items()}
     for name, value in rodata.items():
         section, variable = next(
-            ((s, data.variables[name]) for s, data in spec.data.items() if data.constant and name in data.variables),
+            (
+                (s, data.variables[name])
+                for s, data in spec.data.items()
+                if data.constant and name in data.variables
+            ),
             (None, None),
         )
         if section is None or variable is None:
@@ -205,7 +225,9 @@ def _constants_set(spec: ObjectSpec, rodata: Mapping[str, int | bytes]) -> dict[
     return {name: bytes(content) for name, content in contents.items()}
 
 
-def _load_program(loaded: LoadedObject, spec: ProgramSpec, btf: Descriptor, kernel: Btf, prefix: str) -> Program:
+def _load_program(
+    loaded: LoadedObject, spec: ProgramSpec, btf: Descriptor, kernel: Btf, prefix: str
+) -> Program:
     code, poisoned = relocate(spec.instructions, spec.core_relocations, loaded.spec.btf, kernel)
     instructions = syscall.copied(_with_maps(code, spec, loaded.maps))
     functions = _info_array(spec.function_info)
@@ -277,7 +299,9 @@ def _with_maps(code: bytes, spec: ProgramSpec, maps: Mapping[str, Map]) -> bytes
 def _info_array(records: tuple[InfoRecord, ...]) -> ctypes.Array[ctypes.c_char]:
     """Records as the kernel takes them: it counts in instructions, the object file in bytes."""
     array: ctypes.Array[ctypes.c_char] = syscall.copied(
-        b"".join((record.at // ins.INSTRUCTION_BYTES).to_bytes(4, "little") + record.words for record in records)
+        b"".join(
+            (record.at // ins.INSTRUCTION_BYTES).to_bytes(4, "little") + record.words for record in records
+        )
     )
     return array
 
@@ -291,5 +315,3 @@ def _attach_type_id(spec: ProgramSpec, kernel: Btf) -> int:
             raise MalformedObjectError(f"{kernel.origin} knows no iterator over {spec.target} (Linux 5.8)")
         return found[0]
     return 0
-
-

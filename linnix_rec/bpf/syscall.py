@@ -14,7 +14,9 @@ import platform
 from typing import Any
 
 _BPF_SYSCALL_NUMBERS = {"x86_64": 321, "amd64": 321, "aarch64": 280, "arm64": 280}
-_LOAD_ATTEMPTS_ON_EAGAIN = 5  # the verifier gives up with EAGAIN when a signal is pending; libbpf tries 5 times
+_LOAD_ATTEMPTS_ON_EAGAIN = (
+    5  # the verifier gives up with EAGAIN when a signal is pending; libbpf tries 5 times
+)
 OBJECT_NAME_BYTES = 16  # BPF_OBJ_NAME_LEN, with its NUL
 
 Attribute = ctypes.Structure
