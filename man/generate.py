@@ -128,7 +128,7 @@ def _metavar(option: click.Option, context: click.Context) -> str:
 
 def _default(option: click.Option, context: click.Context) -> str:
     default = option.get_help_extra(context).get("default")
-    return f" Default: {default}." if default is not None else ""
+    return f" Default: {str(default).strip('()')}." if default is not None else ""
 
 
 def _sections(text: str) -> Iterator[str]:
