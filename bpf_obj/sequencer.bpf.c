@@ -274,9 +274,9 @@ static ALWAYS_INLINE u32 filename_length(const char *filename)
 
 /*
  * The same number, of which the verifier knows nothing: `salt` is any value it can't know. Each test of a
- * number splits what the verifier has to follow; tests inside a loop multiply. With it on_exec takes
- * NNN verified instructions instead of 460,000, and loads in NNN ms instead of NNN. The empty asm keeps
- * clang from seeing through.
+ * number splits what the verifier has to follow, and tests inside a loop multiply. With it on_exec takes
+ * 7,300 verified instructions on Linux 6.18, without it 458,000. The empty asm keeps clang from seeing
+ * through.
  */
 static ALWAYS_INLINE u32 opaque(u32 number, u64 salt)
 {
