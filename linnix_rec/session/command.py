@@ -56,7 +56,7 @@ class Command:
 
     def __init__(self, argv: Sequence[str], user: User | None = None) -> None:
         self.argv = tuple(argv)
-        if os.sep not in argv[0] and shutil.which(argv[0]) is None:
+        if not os.path.exists(argv[0]) and shutil.which(argv[0]) is None:
             raise CommandNotStartedError(argv[0], errno.ENOENT)
         go_read, self._go = os.pipe()
         self._error, error_write = os.pipe()

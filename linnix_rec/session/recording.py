@@ -18,7 +18,7 @@ from linnix_rec.capture.writer import CaptureWriter
 from linnix_rec.errors import LinnixRecError
 from linnix_rec.session import clock
 from linnix_rec.session.cgroups import CgroupPaths
-from linnix_rec.session.command import Command
+from linnix_rec.session.command import Command, CommandNotStartedError
 from linnix_rec.session.pump import Pump
 from linnix_rec.session.request import Request
 from linnix_rec.session.status import Progress, StatusLine
@@ -92,10 +92,12 @@ class Recording:
         failure: LinnixRecError | None = None
         try:
             if command is not None:
-                command.release()
+                self._release(command)
             if root_pidfd is not None:
                 self._wakeup.watch(root_pidfd)
             stopped = self._record(command, root_pidfd, status)
+        except CommandNotStartedError:
+            raise
         except LinnixRecError as error:
             failure, stopped = error, _stopped("failure", str(error))
         finally:
@@ -109,6 +111,13 @@ class Recording:
                 failure, stopped = error, _stopped("failure", str(error))
         self._close(stopped)
         return self._outcome(stopped, time.monotonic() - started, failure)
+
+    def _release(self, command: Command) -> None:
+        try:
+            command.release()
+        except CommandNotStartedError:
+            self._pump.finish()
+            raise
 
     def _record(self, command: Command | None, root_pidfd: int | None, status: StatusLine) -> Stopped:
         deadline = None if self._request.duration_s is None else time.monotonic() + self._request.duration_s
