@@ -201,7 +201,7 @@ def _escape(text: str) -> str:
     """Roff that prints exactly `text`: hyphens that can be copied, no control line by accident."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("^", "\\(ha").replace("~", "\\(ti")
     escaped = escaped.replace("`", "\\(ga").replace("'", "\\(aq").replace('"', "\\(dq")
-    return "\\&" + escaped if escaped[:1] in (".", "\\(aq") else escaped
+    return "\\&" + escaped if escaped.startswith(".") else escaped
 
 
 def out_of_step() -> list[str]:

@@ -62,7 +62,7 @@ def test_page_renders_without_a_warning(page: str) -> None:
     [
         ("a - b ~ ^ ' \" ` \\x", "a \\- b \\(ti \\(ha \\(aq \\(dq \\(ga \\ex"),
         (".TH is no control line", "\\&.TH is no control line"),
-        ("'quoted", "\\&\\(aqquoted"),
+        ("'quoted", "\\(aqquoted"),
         ("`-o` and *DIR*", "\\fB\\%\\-o\\fR and \\fIDIR\\fR"),
     ],
 )
