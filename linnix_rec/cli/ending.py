@@ -5,8 +5,8 @@
     70       a bug of ours (EX_SOFTWARE of sysexits.h)
     141      stdout was closed by its reader, as by a death of SIGPIPE
 
-In `record` the statuses belong to the recorded command, so that all of the recorder's own become 125, as
-in env(1), nohup(1) and timeout(1).
+In `record` the statuses belong to the recorded command, so that all of the recorder's own are 125, or 126
+and 127 if the command can't be started, as in env(1), nohup(1) and timeout(1).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import traceback
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from linnix_rec.errors import LinnixRecError
+from linnix_rec.errors import LinnixRecError, RecordingError
 
 STATUS_FAILED = 1
 STATUS_USAGE = 2
@@ -47,7 +47,9 @@ def conclude(failure: BaseException, *, command: str | None, debug: bool) -> int
     if debug:
         traceback.print_exception(failure)
     status = _explain(failure)
-    return STATUS_RECORDER_FAILED if command == "record" else status
+    if command == "record" and not isinstance(failure, RecordingError):
+        return STATUS_RECORDER_FAILED
+    return status
 
 
 def flush_stdout(status: int) -> int:
