@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import errno
+import functools
 import os
 import platform
 from typing import Any
@@ -134,8 +135,12 @@ class EnableStats(Attribute):
     _fields_ = [("type", _u32)]
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
+@functools.cache
+def _syscall() -> Any:
+    """syscall(2); looked up late, so that this module can be imported where there is no such thing."""
+    function = ctypes.CDLL(None, use_errno=True).syscall
+    function.restype = ctypes.c_long
+    return function
 
 
 def machine_is_supported(machine: str | None = None) -> bool:
@@ -152,7 +157,7 @@ def bpf(command: Command, attribute: Attribute) -> int:
     if number is None:
         raise OSError(errno.ENOSYS, f"bpf(2) is not known for {platform.machine()}")
     for _ in range(_LOAD_ATTEMPTS_ON_EAGAIN):
-        answer: int = _libc.syscall(
+        answer: int = _syscall()(
             ctypes.c_long(number),
             ctypes.c_long(command),
             ctypes.byref(attribute),
