@@ -34,6 +34,7 @@ class Family:
     pid: NDArray[np.int32]
     start_ns: NDArray[np.uint64]
     comm: NDArray[np.int32]
+    first_comm: NDArray[np.int32]
     uid: Numbers
     parent: Numbers
     parent_pid: NDArray[np.int32]
@@ -53,11 +54,21 @@ class Family:
     argv: pa.ListArray
     exits: Rows
     gaps: Rows
+    events: int
 
     def own_columns(self) -> tuple[NDArray[np.generic], ...]:
         """Give the columns that hold one plain value a process, in the order declared."""
         return (
-            *(self.pid, self.start_ns, self.comm, self.uid, self.parent, self.parent_pid, self.threads),
+            *(
+                self.pid,
+                self.start_ns,
+                self.comm,
+                self.first_comm,
+                self.uid,
+                self.parent,
+                self.parent_pid,
+                self.threads,
+            ),
             *(self.cpu_ns, self.snapshot, self.kernel_thread, self.dead_before, self.active),
         )
 
@@ -92,6 +103,7 @@ def assemble(store: RowStore) -> Family:
         pid=pid,
         start_ns=start_ns,
         comm=comm,
+        first_comm=_first_names(members, rows, birth_row, comm),
         uid=uid,
         parent=parent,
         parent_pid=parent_pid,
@@ -111,6 +123,7 @@ def assemble(store: RowStore) -> Family:
         argv=store.take_argv().combine_chunks().take(pa.array(exec_order)),
         exits=exits,
         gaps=store.take(GAP),
+        events=sum(map(len, rows)),
     )
 
 
@@ -274,6 +287,18 @@ def _last_names(members: _Members, kinds: _Kinds, birth_row: Numbers) -> tuple[N
     order = np.lexsort((seq, tid == tgid))
     comm[member[order]], uid[member[order]] = comms[order], uids[order]
     return comm, uid
+
+
+def _first_names(
+    members: _Members, kinds: _Kinds, birth_row: Numbers, last: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Give the name that each process got from its forker, or that the snapshot saw; else the last one."""
+    comm: NDArray[np.int32] = last.copy()
+    leads = kinds.tasks["tid"] == kinds.tasks["tgid"]
+    comm[members.listed[leads]] = kinds.tasks["comm"][leads]
+    born = np.flatnonzero(birth_row != NOBODY)
+    comm[born] = kinds.forks["comm"][birth_row[born]]
+    return comm
 
 
 def _thread_counts(members: _Members, kinds: _Kinds) -> Numbers:

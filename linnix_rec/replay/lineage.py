@@ -69,6 +69,11 @@ class Lineage:
     def __iter__(self) -> Iterator[Process]:
         return self.processes()
 
+    @property
+    def events(self) -> int:
+        """Give the number of events that it was made of, gaps not counted."""
+        return self._family.events
+
     def process(self, number: int) -> Process:
         """Give one process by its number."""
         return next(self.processes(np.array([number])))
@@ -87,18 +92,34 @@ class Lineage:
         """Give the processes whose parent the capture does not hold."""
         return np.flatnonzero(self._family.parent == NOBODY)
 
-    def parents(self) -> Numbers:
-        """Give each process's parent, (n,) int64, `NOBODY` for a root."""
-        return self._family.parent
+    def active(self) -> NDArray[np.bool_]:
+        """Say which processes were born, or did anything, while recorded, (n,) bool."""
+        return self._family.active
+
+    def walk(self, shown: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+        """Give (depth, number) of the shown processes, each before its children; roots have depth 0."""
+        first_child, child = self._family.first_child.tolist(), self._family.child
+        stack = [(0, number) for number in self.roots().tolist()[::-1] if shown[number]]
+        while stack:
+            depth, number = stack.pop()
+            yield depth, number
+            if first_child[number] != first_child[number + 1]:
+                below = child[first_child[number] : first_child[number + 1]][::-1]
+                stack.extend((depth + 1, each) for each in below[shown[below]].tolist())
+
+    def birth_seq(self, number: int) -> int:
+        """Give the seq of a process's fork; 0 if no fork is known."""
+        row = self._family.birth_row[number]
+        return 0 if row == NOBODY else int(self._family.forks["seq"][row])
 
     def children(self, number: int) -> Numbers:
         """Give a process's children, in the order of their birth."""
         family = self._family
         return family.child[family.first_child[number] : family.first_child[number + 1]]
 
-    def eventful(self) -> NDArray[np.bool_]:
-        """Say which processes did anything while recorded, or have a descendant that did, (n,) bool."""
-        shown: NDArray[np.bool_] = self._family.active.copy()
+    def with_ancestors(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Give the chosen processes and all that they descend from, (n,) bool."""
+        shown: NDArray[np.bool_] = chosen.copy()
         # Numbers don't tell who is above whom where a fork is lost: go up until all is marked.
         front = np.flatnonzero(shown)
         while front.size:
@@ -128,13 +149,14 @@ class Lineage:
         endings = map(_ending, _picked(family.exits, family.exit_row[numbers]))
         own = zip(*(column[numbers].tolist() for column in family.own_columns()), strict=True)
         for number, birth, ending, values in zip(numbers.tolist(), births, endings, own, strict=True):
-            pid, start_ns, comm, uid, parent, parent_pid, *more = values
+            pid, start_ns, comm, first_comm, uid, parent, parent_pid, *more = values
             threads, cpu_ns, snapshot, kernel_thread, dead_before, active = more
             yield Process(
                 number=number,
                 pid=pid,
                 start_ns=start_ns or None,
                 comm=self._text(comm) or "",
+                born_as=self._text(first_comm) or "",
                 uid=None if uid < 0 else uid,
                 parent_number=None if parent == NOBODY else parent,
                 parent_pid=parent_pid,

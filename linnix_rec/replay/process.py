@@ -61,12 +61,14 @@ class Process:
     process that existed before the recording, or whose fork a gap hides. `ending` is None if it still
     ran when the recording stopped, or if a gap hides the exit. `number` counts the lineage's processes
     in the order of their birth; `parent_number` is the parent's, None if the capture has no such process.
+    `comm` is the name it had last, `born_as` the one it had first.
     """
 
     number: int
     pid: int
     start_ns: int | None
     comm: str
+    born_as: str
     uid: int | None
     parent_number: int | None
     parent_pid: int
@@ -80,6 +82,11 @@ class Process:
     dead_before: bool
     active: bool
     child_numbers: tuple[int, ...] = field(default=())
+
+    @property
+    def running(self) -> bool:
+        """Say whether nothing shows that it ended: it still ran at the end, or a gap hides its exit."""
+        return self.ending is None and not self.dead_before
 
     @property
     def whole(self) -> bool:

@@ -1,0 +1,78 @@
+"""Captures in a notebook: open one, and ask it for events, processes or a proof. Knows no command line.
+
+import linnix_rec
+
+capture = linnix_rec.open_capture("build.lrec")
+capture.events(kinds=["exec"]).to_pandas()
+[process for process in capture.processes() if process.ending and process.ending.failed]
+capture.verify().proven
+"""
+
+from collections.abc import Collection, Sequence
+from os import PathLike
+from pathlib import Path
+
+import pyarrow as pa
+
+from linnix_rec.capture import reader
+from linnix_rec.capture.document import CaptureDocument
+from linnix_rec.proof.verdict import Verdict
+from linnix_rec.proof.verify import verify_capture
+from linnix_rec.replay.lineage import Lineage, lineage_of
+from linnix_rec.replay.rows import COLUMNS
+
+__all__ = ["Capture", "open_capture"]
+
+
+class Capture:
+    """A capture that is open for reading; nothing of it is read before it is asked for."""
+
+    def __init__(self, capture: reader.Capture) -> None:
+        self._capture = capture
+
+    def __repr__(self) -> str:
+        return f"<linnix_rec capture {str(self.path)!r}>"
+
+    @property
+    def path(self) -> Path:
+        """The capture's directory."""
+        return self._capture.path
+
+    @property
+    def document(self) -> CaptureDocument:
+        """What the capture says about itself: host, times, filter, the kernel's accounts."""
+        return self._capture.document
+
+    def events(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        kinds: Collection[str] | None = None,
+        first_seq: int | None = None,
+        end_seq: int | None = None,
+    ) -> pa.Table:
+        """Give events in the kernel's order: of these kinds, from first_seq (included) to end_seq (not).
+
+        Columns are those of `linnix_rec.capture.schema.EVENT_SCHEMA`. Raises UnreadableCaptureError.
+        """
+        schema = self._capture.schema
+        wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+        batches = self._capture.batches(columns, kinds=kinds, first_seq=first_seq, end_seq=end_seq)
+        return pa.Table.from_batches(list(batches), wanted).unify_dictionaries()
+
+    def processes(self) -> Lineage:
+        """Give all processes, in the order of their birth, each with its parent's and children's numbers.
+
+        Iterate over it; `process(number)`, `roots()` and `children(number)` walk the tree. Raises
+        UnreadableCaptureError.
+        """
+        return lineage_of(self._capture.batches(COLUMNS))
+
+    def verify(self) -> Verdict:
+        """Check the capture against every rule. Raises UnreadableCaptureError."""
+        return verify_capture(self._capture)
+
+
+def open_capture(path: str | PathLike[str]) -> Capture:
+    """Open the capture in the directory `path`. Raises UnreadableCaptureError."""
+    return Capture(reader.open_capture(Path(path)))

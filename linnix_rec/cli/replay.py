@@ -1,0 +1,130 @@
+"""`linnix-rec replay`: a capture in, who started whom out. Knows no events; `linnix_rec.replay` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from linnix_rec.cli import reading
+from linnix_rec.errors import LinnixRecError
+
+if TYPE_CHECKING:
+    from linnix_rec.capture.reader import Capture
+    from linnix_rec.proof.verdict import RuleResult
+    from linnix_rec.replay.lineage import Lineage
+    from linnix_rec.report.tree import TreeStyle
+
+_BATCH_ROWS = 1 << 17
+# Offsets in longer recordings have ms only.
+_MICROSECONDS_MATTER_NS = 100 * 10**9
+
+
+@click.command(
+    short_help="Show who started whom, and how each ended.",
+    epilog=f"""\b
+While it reads, it checks that the order is causal (birth, death, parent, once; see 'verify') and says on
+stderr what it found.
+
+\b
+Exit status:
+  0  done    1  failed, or the order is not causal    2  wrong usage    3  CAPTURE can't be read
+
+\b
+Examples:
+  linnix-rec replay build.lrec                         the tree of processes
+  linnix-rec replay --chains build.lrec                a line a process: fork -> exec -> exit
+  linnix-rec replay --pid 1234 build.lrec              everybody who had that pid, in full
+  linnix-rec replay --format jsonl | jq 'select(.exit.code != 0)'
+  linnix-rec replay --format dot | dot -Tsvg > tree.svg
+
+{reading.CAPTURE_HELP}
+""",
+)
+@click.argument("capture", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--tree", "shape", flag_value="tree", default="tree", help="The tree of processes (the default)."
+)
+@click.option("--chains", "shape", flag_value="chains", help="Each process's life in a line.")
+@click.option("--pid", type=click.IntRange(0), metavar="N", help="Only those that had this pid, in full.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "jsonl", "dot"]),
+    default="text",
+    show_default=True,
+    help="Text for people; JSON, one process a line; a Graphviz graph.",
+)
+@click.option(
+    "--all", "everybody", is_flag=True, help="Also processes that did nothing during the recording."
+)
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE, not to stdout."
+)
+def command(
+    *, capture: Path | None, shape: str, pid: int | None, form: str, everybody: bool, output: Path | None
+) -> int:
+    """Show the processes of CAPTURE: who started whom, what each ran, and how it ended.
+
+    A process that execs again has a line `⇒` a step; what it starts then stands below. Processes that
+    existed before, and did nothing during the recording, are left out unless they started somebody.
+    """
+    from linnix_rec.capture.reader import open_capture
+    from linnix_rec.report.views import View, view_lines
+
+    opened = open_capture(reading.chosen_capture(capture))
+    lineage, rules = _read(opened)
+    if pid is not None and not lineage.holders_of(pid).size:
+        raise LinnixRecError(
+            f"no process has pid {pid} in {opened.path} ('show --tid {pid}' would find a thread)"
+        )
+    view = View(shape, form, pid, everybody)
+    reading.write_lines(view_lines(lineage, view, _style(opened, output)), output)
+    return _report(opened, lineage, rules)
+
+
+def _read(capture: Capture) -> tuple[Lineage, tuple[RuleResult, ...]]:
+    """Read all of a capture once, for its lineage and for the causal rules."""
+    from linnix_rec.capture.schema import EVENT_SCHEMA
+    from linnix_rec.proof.causality import CausalCheck
+    from linnix_rec.proof.rows import CAUSAL_COLUMNS
+    from linnix_rec.replay.lineage import LineageBuilder
+    from linnix_rec.replay.rows import COLUMNS
+
+    check = CausalCheck(
+        capture.document.started.attached_boot_ns,
+        lambda: capture.batches(CAUSAL_COLUMNS, batch_rows=_BATCH_ROWS),
+    )
+    builder = LineageBuilder()
+    columns = [name for name in EVENT_SCHEMA.names if name in {*COLUMNS, *CAUSAL_COLUMNS}]
+    for batch in capture.batches(columns, batch_rows=_BATCH_ROWS):
+        check.feed(batch)
+        builder.feed(batch)
+    return builder.finish(), check.results()
+
+
+def _style(capture: Capture, output: Path | None) -> TreeStyle:
+    from linnix_rec.report.tree import ASCII_LINES, LINES, TreeStyle
+
+    timeline = reading.timeline_of(capture)
+    lasted_ns = timeline.ended_boot_ns - timeline.started_boot_ns
+    digits = 6 if lasted_ns < _MICROSECONDS_MATTER_NS else 3
+    if output is not None:
+        return TreeStyle(timeline.started_boot_ns, digits)
+    stream = reading.stdout()
+    strokes = LINES if reading.draws_lines(stream) else ASCII_LINES
+    return TreeStyle(
+        timeline.started_boot_ns, digits, reading.width_for(stream), reading.ink_for(stream), strokes
+    )
+
+
+def _report(capture: Capture, lineage: Lineage, rules: tuple[RuleResult, ...]) -> int:
+    """Say on stderr how many lives are whole and whether the order is causal; give the exit status."""
+    from linnix_rec.report.chains import tally_line
+    from linnix_rec.report.verdict import causal_line
+
+    tally = lineage.tally(capture.document.started.attached_boot_ns)
+    reading.say(tally_line(tally))
+    reading.say(causal_line(rules, lineage.events, tally.lost_tickets, str(capture.path)))
+    return 0 if all(rule.holds for rule in rules) else 1

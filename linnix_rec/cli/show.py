@@ -1,0 +1,193 @@
+"""`linnix-rec show`: options in, events out. Knows no event; `linnix_rec.replay` and `report` do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from linnix_rec.cli import reading
+from linnix_rec.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from linnix_rec.capture.reader import Capture
+    from linnix_rec.replay.selection import Selection
+
+# `head -3` is to end at once, and a table to begin at once.
+_BATCH_ROWS = 1 << 13
+_KINDS = ("fork", "exec", "exit", "task", "gap")
+
+
+def _kinds(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    kinds = tuple(kind.strip() for kind in given.split(","))
+    unknown = [kind for kind in kinds if kind not in _KINDS]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(_KINDS)}")
+    return kinds
+
+
+@click.command(
+    short_help="Print a capture's events.",
+    epilog=f"""\b
+Times (T):
+  1234                   a seq, the number in the first column
+  2026-09-21T14:16:40Z   wall-clock time, RFC 3339, UTC if it names no zone
+  14:16:40.5             that time on the day of the recording, UTC
+  +1.5s   -2s            from the recording's start, from its end; also ms, us, m, h
+
+\b
+Exit status:
+  0  done    1  failed    2  wrong usage    3  CAPTURE can't be read
+
+\b
+Examples:
+  linnix-rec show build.lrec                       every event, in the kernel's order
+  linnix-rec show --summary build.lrec             how many, how fast, which commands, what was lost
+  linnix-rec show --kind exec --comm 'cc*'         what the compiler was started with
+  linnix-rec show --pid 1234 --since +2s           a process, from two seconds on
+  linnix-rec show --format jsonl | jq .argv        for other programs
+  linnix-rec show --format csv --kind exit > a.csv for a spreadsheet
+
+{reading.CAPTURE_HELP}
+""",
+)
+@click.argument("capture", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "jsonl", "csv", "arrow"]),
+    default="table",
+    show_default=True,
+    help="A table for people; JSON, one object a line; CSV; an Arrow IPC stream.",
+)
+@click.option(
+    "--kind", "kinds", metavar="K,..", callback=_kinds, help=f"Only these kinds: {', '.join(_KINDS)}."
+)
+@click.option(
+    "--pid", type=click.IntRange(0), metavar="N", help="Only this process: all its threads, and its fork."
+)
+@click.option("--tid", type=click.IntRange(0), metavar="N", help="Only this thread, and its fork.")
+@click.option("--comm", metavar="GLOB", help="Only tasks of this name; *, ? and [...] are wildcards.")
+@click.option(
+    "--seq", "seqs", metavar="A:B", help="Only tickets A (included) to B (not); either may be left out."
+)
+@click.option("--since", metavar="T", help="Only from this moment on.")
+@click.option("--until", metavar="T", help="Only before this moment.")
+@click.option("--limit", type=click.IntRange(0), metavar="N", help="Stop after N events.")
+@click.option("--summary", is_flag=True, help="Print figures instead of the events.")
+def command(capture: Path | None, form: str, limit: int | None, summary: bool, **wanted: Any) -> None:
+    """Print the events of CAPTURE in the order in which the kernel numbered them.
+
+    Events lost from the capture stand at their place as gaps, whichever process is asked for, since a gap
+    may hide any event.
+    """
+    from linnix_rec.capture.reader import open_capture
+
+    if summary and form != "table":
+        raise UsageError(f"--summary is for people: it has no --format {form}")
+    if form == "arrow" and reading.width_for(reading.stdout()) is not None:
+        raise UsageError("an Arrow stream is no text for a terminal: redirect it to a file or a program")
+    opened = open_capture(reading.chosen_capture(capture))
+    selection, first_seq, end_seq = _selection(opened, wanted)
+    columns = _columns(form, summary)
+    batches = opened.batches(columns, first_seq=first_seq, end_seq=end_seq, batch_rows=_BATCH_ROWS)
+    selected = _limited(_selected(batches, selection), limit)
+    if summary:
+        _write_summary(selected, opened)
+    else:
+        _write_events(selected, form, opened)
+
+
+def _selection(capture: Capture, wanted: dict[str, Any]) -> tuple[Selection, int | None, int | None]:
+    from linnix_rec.replay.selection import Selection
+    from linnix_rec.report.times import moment, seq_range
+
+    timeline = reading.timeline_of(capture)
+    since, until = (moment(wanted[name], timeline) if wanted[name] else None for name in ("since", "until"))
+    first_seq, end_seq = seq_range(wanted["seqs"]) if wanted["seqs"] else (None, None)
+    told = {name: wanted[name] for name in ("kinds", "pid", "tid", "comm")}
+    return Selection(since=since, until=until, **told), first_seq, end_seq
+
+
+def _columns(form: str, summary: bool) -> list[str] | None:
+    """Name the columns to read; all of them for other programs."""
+    if form != "table":
+        return None
+    from linnix_rec.capture.schema import EVENT_SCHEMA
+    from linnix_rec.replay import selection
+    from linnix_rec.replay import summary as figures
+    from linnix_rec.report import table
+
+    shown = {*selection.COLUMNS, *(figures.COLUMNS if summary else table.COLUMNS)}
+    return [name for name in EVENT_SCHEMA.names if name in shown]
+
+
+def _selected(batches: Iterator[pa.RecordBatch], selection: Selection) -> Iterator[pa.RecordBatch]:
+    from linnix_rec.replay.selection import Selector
+
+    selector = Selector(selection)
+    return (selected for batch in batches if (selected := selector.select(batch)).num_rows)
+
+
+def _limited(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
+    left = limit
+    for batch in batches:
+        if left is None:
+            yield batch
+            continue
+        if not left:
+            return
+        kept = batch.slice(0, left)
+        left -= kept.num_rows
+        yield kept
+
+
+def _write_summary(batches: Iterator[pa.RecordBatch], capture: Capture) -> None:
+    from linnix_rec.replay.summary import summarise
+    from linnix_rec.report.summary import summary_lines
+
+    stream = reading.stdout()
+    ink, width = reading.ink_for(stream), reading.width_for(stream)
+    reading.write_lines(summary_lines(summarise(batches), capture.document, width=width, ink=ink))
+
+
+def _write_events(batches: Iterator[pa.RecordBatch], form: str, capture: Capture) -> None:
+    if form == "arrow":
+        _write_arrow(batches, capture)
+        return
+    if form == "csv":
+        from linnix_rec.report.events import csv_event_lines
+
+        reading.write_lines(csv_event_lines(batches), line_end="\r\n")
+        return
+    first = next(batches, None)
+    if first is None:
+        reading.say("no event matches")
+        return
+    batches = chain([first], batches)
+    if form == "jsonl":
+        from linnix_rec.report.events import json_event_lines
+
+        reading.write_lines(json_event_lines(batches))
+        return
+    from linnix_rec.report.table import TableStyle, table_lines
+
+    stream = reading.stdout()
+    style = TableStyle(capture.document.started.boot_ns, reading.width_for(stream), reading.ink_for(stream))
+    reading.write_lines(table_lines(batches, style))
+
+
+def _write_arrow(batches: Iterator[pa.RecordBatch], capture: Capture) -> None:
+    import pyarrow as pa
+
+    with pa.ipc.new_stream(pa.PythonFile(sys.stdout.buffer, "w"), capture.schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)

@@ -1,0 +1,1 @@
+"""What people look at: text for terminals, and formats for other programs. Decides nothing about events."""

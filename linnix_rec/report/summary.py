@@ -1,0 +1,87 @@
+"""A capture's figures on one screen. Knows no events."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from linnix_rec.capture.document import CaptureDocument
+from linnix_rec.capture.text import printable
+from linnix_rec.replay.summary import Summary
+from linnix_rec.report import words
+from linnix_rec.report.ink import PLAIN, Ink
+from linnix_rec.report.layout import cut_to
+
+_LABEL_WIDTH: Final = 10
+_TOP_COMMANDS: Final = 10
+
+
+def summary_lines(
+    summary: Summary, document: CaptureDocument, *, width: int | None = None, ink: Ink = PLAIN
+) -> Iterator[str]:
+    """Give what was recorded, how much, at which rate, and what was lost."""
+    for label, text in _facts(summary, document):
+        line = cut_to(f"{label:<{_LABEL_WIDTH}}  {text}", width)
+        painted = ink.bad(line[_LABEL_WIDTH:]) if label == "lost" and summary.lost else line[_LABEL_WIDTH:]
+        yield ink.faint(line[:_LABEL_WIDTH]) + painted
+
+
+def _facts(summary: Summary, document: CaptureDocument) -> Iterator[tuple[str, str]]:
+    host = document.host
+    yield "host", printable(f"{host.hostname}, Linux {host.kernel_release} {host.machine}, {host.cpus} CPUs")
+    yield "recorded", _recorded(document)
+    yield "time", _time(document)
+    total = sum(summary.events.values()) - summary.events["gap"]
+    yield "events", f"{total:,}{_rate(total, summary)}"
+    for kind, count in summary.events.most_common():
+        if kind != "gap":
+            yield "", f"{count:>11,}  {kind}"
+    threads = words.counted(summary.threads_born, "thread")
+    yield "born", f"{words.counted(summary.processes_born, 'process', 'processes')} and {threads}"
+    yield "lost", _lost(summary)
+    if document.accounts:
+        laps = words.counted(document.accounts.laps, "lap")
+        yield "ring", f"{words.counted(document.ring_slots, 'slot')}, {laps}"
+    inversion = words.duration(summary.largest_inversion_ns)
+    yield "inversion", f"timestamps run back by at most {inversion} (seq is the order)"
+    yield from _commands(summary.commands)
+
+
+def _recorded(document: CaptureDocument) -> str:
+    wanted = document.filter
+    if wanted.mode == "command" and wanted.command:
+        return f"the tree of: {words.command_line(wanted.command)}"
+    if wanted.mode == "pid":
+        return f"the tree of pid {wanted.pid}"
+    return "the whole host"
+
+
+def _time(document: CaptureDocument) -> str:
+    stopped = document.stopped
+    if stopped is None:
+        return f"from {printable(document.started.time)}; not finished: still recording, or the recorder died"
+    lasted = words.duration(stopped.boot_ns - document.started.boot_ns)
+    why = printable(": ".join(filter(None, [stopped.reason, stopped.detail])))
+    return f"{lasted} from {printable(document.started.time)}; stopped by {why}"
+
+
+def _rate(events: int, summary: Summary) -> str:
+    if summary.first_boot_ns is None or summary.last_boot_ns is None:
+        return ""
+    lasted_ns = summary.last_boot_ns - summary.first_boot_ns
+    return f", {events * 10**9 / lasted_ns:,.0f}/s" if lasted_ns > 0 else ""
+
+
+def _lost(summary: Summary) -> str:
+    if not summary.gaps:
+        return "nothing"
+    reasons = words.joined(f"{count:,} {printable(reason)}" for reason, count in summary.lost.most_common())
+    tickets = words.counted(sum(summary.lost.values()), "ticket")
+    return f"{tickets} in {words.counted(summary.gaps, 'gap')}: {reasons}"
+
+
+def _commands(commands: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    ordered = sorted(commands.items(), key=lambda item: (-item[1], item[0]))
+    for place, (command, count) in enumerate(ordered[:_TOP_COMMANDS]):
+        yield ("" if place else "commands"), f"{count:>11,}  {words.quoted(command)}"
+    if len(ordered) > _TOP_COMMANDS:
+        left = sum(count for _, count in ordered[_TOP_COMMANDS:])
+        yield "", f"{left:>11,}  others ({len(ordered) - _TOP_COMMANDS:,} files)"

@@ -1,0 +1,206 @@
+"""Verdicts for people, and for programs as JSON and JUnit. Knows no rule and no file."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from xml.sax.saxutils import escape, quoteattr
+
+from linnix_rec.capture.text import printable
+from linnix_rec.proof.verdict import Offence, RuleResult, Verdict
+from linnix_rec.report import words
+from linnix_rec.report.ink import PLAIN, Ink
+from linnix_rec.report.layout import cut_to
+
+_SHOWN_OFFENCES: Final = 3
+#: How far around an offender to look at first.
+_NEARBY_SEQS: Final = 10
+
+_INDENT: Final = " " * 12
+_XML: Final = '<?xml version="1.0" encoding="UTF-8"?>'
+
+#: Rules whose offenders are files and counters: around their seq is nothing to see.
+_RULES_OF_FILES: Final = frozenset({"digest", "account"})
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What became of one capture: a verdict, or why there is none; `status` is its exit status."""
+
+    capture: str
+    status: int
+    verdict: Verdict | None = None
+    unreadable: str = ""
+
+
+def verdict_lines(proof: Proof, *, width: int | None = None, ink: Ink = PLAIN) -> Iterator[str]:
+    """Give a line a rule, the first offenders below it, and what it all comes to at the end."""
+    verdict = proof.verdict
+    if verdict is None:
+        yield ink.bad(conclude(proof))
+        return
+    for rule in verdict.rules:
+        yield _rule_line(rule, width, ink)
+        shown = rule.first[:_SHOWN_OFFENCES]
+        for offence in shown:
+            yield f"{_INDENT}{ink.bad(f'seq {offence.seq}')}: {printable(offence.message)}"
+        if shown and rule.violated > len(shown):
+            yield f"{_INDENT}and {rule.violated - len(shown):,} more"
+    if verdict.largest_inversion_ns:
+        inversion = words.duration(verdict.largest_inversion_ns)
+        yield ink.faint(f"timestamps run back by up to {inversion}: no violation, seq is the order")
+    yield ink.good(conclude(proof)) if proof.status == 0 else ink.bad(conclude(proof))
+    yield from next_steps(verdict, proof.capture)
+
+
+def conclude(proof: Proof) -> str:
+    """Give a proof as one line: `proven: 12,345 events, 0 lost, in causal order`."""
+    verdict = proof.verdict
+    if verdict is None:
+        return f"unreadable: {printable(proof.unreadable)}"
+    events = words.counted(sum(verdict.events.values()) - verdict.events.get("gap", 0), "event")
+    if verdict.proven:
+        return f"proven: {events}, {verdict.lost_tickets:,} lost, in causal order"
+    if proof.status == 0 and not verdict.lost_tickets:
+        return f"causal; completeness unknown, for its source numbers no events: {events}"
+    verb = "accepted with loss" if proof.status == 0 else "not proven"
+    return f"{verb}: {'; '.join(_reasons(verdict))} ({events})"
+
+
+def _reasons(verdict: Verdict) -> Iterator[str]:
+    broken = [rule for rule in verdict.rules if not rule.holds]
+    if broken:
+        yield words.joined(f"{rule.name} is violated {_times(rule.violated)}" for rule in broken)
+    if verdict.lost_tickets:
+        gaps = words.counted(verdict.gaps, "gap")
+        yield f"{words.counted(verdict.lost_tickets, 'ticket')} lost in {gaps}"
+    if not verdict.finished:
+        yield "the recording was not finished (it still runs, or the recorder died)"
+
+
+def next_steps(verdict: Verdict, capture: str) -> Iterator[str]:
+    """Give the command that looks at what is wrong."""
+    name = words.quoted(capture)
+    rules = [rule for rule in verdict.rules if rule.name not in _RULES_OF_FILES]
+    offences = [offence.seq for rule in rules for offence in rule.first]
+    if offences:
+        first, end = max(0, min(offences) - _NEARBY_SEQS), min(offences) + _NEARBY_SEQS
+        yield f"look there: linnix-rec show --seq {first}:{end} {name}"
+    elif verdict.lost_tickets:
+        yield f"see where: linnix-rec show --kind gap {name}"
+
+
+def causal_line(rules: Sequence[RuleResult], events: int, lost_tickets: int, capture: str) -> str:
+    """Give what a reader learned of the order in passing, as one line."""
+    broken = [rule for rule in rules if not rule.holds]
+    counts = f"{words.counted(events, 'event')}, {lost_tickets:,} lost"
+    if not broken:
+        unknown = sum(rule.unknown for rule in rules)
+        doubt = f" ({unknown:,} unknown for what a gap may hide)" if unknown else ""
+        return f"causal: {counts}, {words.joined(rule.name for rule in rules)} hold{doubt}"
+    where = words.joined(f"{rule.name} {_times(rule.violated)}{_first_seq(rule.first)}" for rule in broken)
+    return f"not causal: {where} violated ({counts}); next: linnix-rec verify {words.quoted(capture)}"
+
+
+def json_verdicts(proofs: Sequence[Proof]) -> str:
+    """Give all proofs as one JSON document."""
+    return json.dumps({"captures": list(map(_proof_object, proofs))}, indent=2)
+
+
+def junit_verdicts(proofs: Sequence[Proof]) -> str:
+    """Give all proofs as JUnit XML: a suite a capture, a case a rule."""
+    suites = "".join(map(_junit_suite, proofs))
+    return f'{_XML}\n<testsuites name="linnix-rec verify">\n{suites}</testsuites>'
+
+
+def _rule_line(rule: RuleResult, width: int | None, ink: Ink) -> str:
+    outcome = "holds" if rule.holds else f"{rule.violated:,} violated"
+    unknown = f", {rule.unknown:,} unknown" if rule.unknown else ""
+    left = f"{rule.name:<10}{rule.checked:>12,} checked  "
+    note = cut_to(f"{left}{outcome}{unknown}  {printable(rule.note)}", width)[len(left + outcome + unknown) :]
+    painted = ink.good(outcome) if rule.holds else ink.bad(outcome)
+    return f"{left}{painted}{ink.doubtful(unknown)}{ink.faint(note.rstrip())}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
+def _first_seq(first: Sequence[Offence]) -> str:
+    return f" (first at seq {first[0].seq})" if first else ""
+
+
+def _proof_object(proof: Proof) -> dict[str, Any]:
+    told: dict[str, Any] = {"capture": proof.capture, "exit_status": proof.status}
+    verdict = proof.verdict
+    if verdict is None:
+        return {**told, "verdict": "unreadable", "summary": conclude(proof)}
+    return {
+        **told,
+        "verdict": _outcome(proof, verdict),
+        "summary": conclude(proof),
+        "proven": verdict.proven,
+        "finished": verdict.finished,
+        "ordered": verdict.ordered,
+        "events": dict(verdict.events),
+        "lost_tickets": verdict.lost_tickets,
+        "gaps": verdict.gaps,
+        "largest_inversion_ns": verdict.largest_inversion_ns,
+        "rules": list(map(_rule_object, verdict.rules)),
+    }
+
+
+def _outcome(proof: Proof, verdict: Verdict) -> str:
+    if verdict.proven:
+        return "proven"
+    return "accepted" if proof.status == 0 else "not proven"
+
+
+def _rule_object(rule: RuleResult) -> dict[str, Any]:
+    return {
+        "name": rule.name,
+        "checked": rule.checked,
+        "violated": rule.violated,
+        "unknown": rule.unknown,
+        "note": rule.note,
+        "first": [{"seq": offence.seq, "message": offence.message} for offence in rule.first],
+    }
+
+
+def _junit_suite(proof: Proof) -> str:
+    cases = list(_junit_cases(proof))
+    failures = sum("<failure" in case for case in cases)
+    errors = sum("<error" in case for case in cases)
+    counts = f'tests="{len(cases)}" failures="{failures}" errors="{errors}"'
+    return f"  <testsuite name={_attribute(proof.capture)} {counts}>\n{''.join(cases)}  </testsuite>\n"
+
+
+def _junit_cases(proof: Proof) -> Iterator[str]:
+    verdict = proof.verdict
+    if verdict is None:
+        yield _junit_case(proof, "readable", "error", proof.unreadable)
+        return
+    for rule in verdict.rules:
+        offences = "\n".join(f"seq {offence.seq}: {offence.message}" for offence in rule.first)
+        yield _junit_case(
+            proof, rule.name, "" if rule.holds else "failure", f"{rule.violated} violated", offences
+        )
+    complete = verdict.finished and (proof.status == 0 or not verdict.lost_tickets)
+    yield _junit_case(proof, "complete", "" if complete else "failure", conclude(proof))
+
+
+def _junit_case(proof: Proof, name: str, outcome: str, message: str, text: str = "") -> str:
+    opening = f"    <testcase classname={_attribute(proof.capture)} name={_attribute(name)}"
+    if not outcome:
+        return f"{opening}/>\n"
+    body = escape(_printable_lines(text))
+    return f"{opening}><{outcome} message={_attribute(message)}>{body}</{outcome}></testcase>\n"
+
+
+def _printable_lines(text: str) -> str:
+    """Make each line harmless: XML 1.0 can't hold most control characters at all."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _attribute(text: str) -> str:
+    return quoteattr(printable(text))
