@@ -51,6 +51,7 @@ class BirthWindow:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
+        self._chunk = min(_CHUNK, capacity // 16)
         self._chunks: list[_Chunk] = []
         self._noted: dict[tuple[int, int], int] = {}
         #: Everything is known of identities with start_ns > floor.
@@ -106,12 +107,12 @@ class BirthWindow:
             self._noted.clear()
         if start_ns.size:
             self._append(_Chunk(start_ns, tid, np.full(start_ns.size, FORKED, np.uint8)))
-        while sum(chunk.tid.size for chunk in self._chunks[1:]) >= self._capacity:
+        while self._chunks and sum(chunk.tid.size for chunk in self._chunks[1:]) >= self._capacity:
             self.floor = max(self.floor, int(self._chunks.pop(0).start_ns[-1]))
 
     def _append(self, chunk: _Chunk) -> None:
         # Few and large chunks: a lookup asks each.
-        if self._chunks and self._chunks[-1].tid.size + chunk.tid.size <= _CHUNK:
+        if self._chunks and self._chunks[-1].tid.size + chunk.tid.size <= self._chunk:
             last = self._chunks.pop()
             chunk = _sorted_chunk(
                 np.concatenate((last.start_ns, chunk.start_ns)),

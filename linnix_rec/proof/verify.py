@@ -17,7 +17,7 @@ Progress = Callable[[int], None]
 
 _COLUMNS: Final = [name for name in EVENT_SCHEMA.names if name in {*CAUSAL_COLUMNS, *TICKET_COLUMNS}]
 #: Rows read at once: large enough for numpy, small enough for the cache.
-BATCH_ROWS: Final = 1 << 17
+BATCH_ROWS: Final = 1 << 16
 
 
 def verify_capture(capture: Capture, progress: Progress | None = None) -> Verdict:
