@@ -1,9 +1,10 @@
 """Writes man/*.1 from the commands and from man/sections/*.txt; knows roff, and no command's work.
 
-What a command says about itself (usage, description, options) is asked of the command; what it can't
-know (exit statuses, examples, overhead, files) stands in `sections/COMMAND.txt`:
+What a command says about itself is asked of the command: its usage, help and options, and the parts of
+its epilog that have a heading (`Exit status:`, `Examples:`). What it can't know (signals, overhead, limits,
+files) stands in `sections/COMMAND.txt`:
 
-    EXIT STATUS             a heading: capitals at the line's beginning
+    OVERHEAD                a heading: capitals at the line's beginning
     A paragraph.            its lines are joined; `...` is bold, *...* is italic
     `0` :: done             an item: a term, and what it means; may go on in lines indented by four
         $ linnix-rec ...    lines indented by four stand as they are
@@ -13,6 +14,7 @@ No dates: the same commands make the same pages. `--check` writes nothing and fa
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -29,6 +31,7 @@ COMMANDS = ("record", "show", "verify", "replay", "doctor")
 
 _HEADING = re.compile(r"[A-Z][A-Z ]+")
 _ITEM = re.compile(r"(.+?) :: (.+)")
+_EPILOG_HEADING = re.compile(r"(?:The )?(\w[\w ]*?)(?: \((.+)\))?:")
 _INLINE = re.compile(r"`([^`]+)`|\*([^*\s][^*]*)\*")
 
 
@@ -61,7 +64,7 @@ def _command_page(command: click.Command, context: click.Context) -> str:
         f"{PROGRAM}-{context.info_name}",
         _summary(command).rstrip("."),
         [" ".join((_bold(f"{PROGRAM} {context.info_name}"), *pieces))],
-        [*_description(command), *_options(context)],
+        [*_description(command), *_options(context), *_epilog(command)],
         str(context.info_name),
     )
 
@@ -88,19 +91,38 @@ def _summary(command: click.Command) -> str:
 def _description(command: click.Command) -> Iterator[str]:
     """The command's help: paragraphs, and those that begin with `\\b` as they stand."""
     yield ".SH DESCRIPTION"
-    for block in re.split(r"\n\s*\n", _dedented(command.help or "")):
-        lines = block.strip("\n").split("\n")
-        if lines[0].strip() == "\b":
-            yield from _literal(lines[1:])
-        else:
-            yield from (".PP", _inline(" ".join(line.strip() for line in lines)))
+    for lines in _blocks(command.help or ""):
+        yield from _literal(lines[1:]) if lines[0] == "\b" else _paragraph(lines)
 
 
-def _dedented(text: str) -> str:
-    first, _, rest = text.partition("\n")
-    margins = [len(line) - len(line.lstrip()) for line in rest.split("\n") if line.strip(" ")]
-    margin = min(margins, default=0)
-    return "\n".join([first, *(line[margin:] for line in rest.split("\n"))])
+def _epilog(command: click.Command) -> Iterator[str]:
+    """The epilog: a block that begins with `\\b` and `Heading (remark):` becomes a section."""
+    for lines in _blocks(command.epilog or ""):
+        heading = _EPILOG_HEADING.fullmatch(lines[1]) if lines[0] == "\b" else None
+        if heading is None:
+            yield from _paragraph(lines)
+            continue
+        yield f".SH {heading[1].upper()}"
+        if heading[2]:
+            yield from _paragraph([_remark(heading[2])])
+        yield from _literal([line[2:] for line in lines[2:] if line.startswith("  ")])
+        remarks = [line for line in lines[2:] if not line.startswith("  ")]
+        yield from _paragraph(remarks) if remarks else ()
+
+
+def _remark(text: str) -> str:
+    """What stands in parentheses after a heading: the option's value it explains, or half a sentence."""
+    return f"{text[:1].upper()}{text[1:]}." if " " in text else f"What *{text}* may be:"
+
+
+def _blocks(text: str) -> Iterator[list[str]]:
+    """The lines of each block between empty lines, without the margin of the source text."""
+    for block in re.split(r"\n\s*\n", inspect.cleandoc(text)):
+        yield block.strip("\n").split("\n")
+
+
+def _paragraph(lines: list[str]) -> tuple[str, str]:
+    return (".PP", _inline(" ".join(line.strip() for line in lines)))
 
 
 def _options(context: click.Context) -> Iterator[str]:
@@ -151,7 +173,7 @@ def _sections(text: str) -> Iterator[str]:
                 end += 1
             joined = " ".join(part.strip() for part in lines[at:end])
             item = _ITEM.fullmatch(joined)
-            yield from _item(_inline(item[1]), _inline(item[2])) if item else (".PP", _inline(joined))
+            yield from _item(_inline(item[1]), _inline(item[2])) if item else _paragraph([joined])
         at = end
 
 
@@ -201,6 +223,7 @@ def _escape(text: str) -> str:
     """Roff that prints exactly `text`: hyphens that can be copied, no control line by accident."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("^", "\\(ha").replace("~", "\\(ti")
     escaped = escaped.replace("`", "\\(ga").replace("'", "\\(aq").replace('"', "\\(dq")
+    escaped = "".join(letter if letter.isascii() else f"\\[u{ord(letter):04X}]" for letter in escaped)
     return "\\&" + escaped if escaped.startswith(".") else escaped
 
 

@@ -51,7 +51,10 @@ def test_recorder_s_page_says_its_cost_and_limits(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_page_renders_without_a_warning(page: str) -> None:
     rendered = subprocess.run(
-        ["groff", "-man", "-ww", "-Tutf8", MAN / f"{page}.1"], capture_output=True, text=True, check=False
+        ["groff", "-man", "-ww", "-Tutf8", "-P-cbou", MAN / f"{page}.1"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (rendered.returncode, rendered.stderr) == (0, "")
     assert "SEE ALSO" in rendered.stdout
@@ -62,6 +65,7 @@ def test_page_renders_without_a_warning(page: str) -> None:
     [
         ("a - b ~ ^ ' \" ` \\x", "a \\- b \\(ti \\(ha \\(aq \\(dq \\(ga \\ex"),
         (".TH is no control line", "\\&.TH is no control line"),
+        ("a ⇒ b", "a \\[u21D2] b"),
         ("'quoted", "\\(aqquoted"),
         ("`-o` and *DIR*", "\\fB\\%\\-o\\fR and \\fIDIR\\fR"),
     ],
