@@ -9,13 +9,16 @@ mkdir -p build/demo
 say() { printf '\n$ %s\n' "$*"; }
 run() { say "$@"; "$@"; }
 
-if linnix-rec doctor >build/demo/doctor.txt 2>&1; then
+status=0
+linnix-rec doctor >build/demo/doctor.txt 2>&1 || status=$?
+if [ "$status" = 0 ]; then
     printf 'int main(void) { return 0; }\n' >build/demo/hello.c
     compiler=$(command -v cc || command -v gcc || command -v clang || echo true)
     run linnix-rec record --force -o "$capture" -- \
         sh -c "seq 100 | sort -r | uniq | wc -l; $compiler -o build/demo/hello build/demo/hello.c"
 else
     cat build/demo/doctor.txt
+    [ "$status" = 1 ] || exit "$status" # it did not say what this host lacks: it failed itself
     echo
     echo "This host can't record (see above): here is a capture that was recorded elsewhere."
     capture=
