@@ -19,8 +19,16 @@ from typing import Any
 import pyarrow as pa
 
 from linnix_rec.capture.document import (
-    Accounts, CaptureDocument, ClockSample, EventAccount, Filter, Host, ObjectFile, Started, Stopped,
-)  # fmt: skip
+    Accounts,
+    CaptureDocument,
+    ClockSample,
+    EventAccount,
+    Filter,
+    Host,
+    ObjectFile,
+    Started,
+    Stopped,
+)
 from linnix_rec.capture.schema import EVENT_SCHEMA, KINDS
 from linnix_rec.capture.writer import CaptureWriter, prepare_directory
 
@@ -51,7 +59,9 @@ class Task:
 class Story:
     """Builds events with consecutive tickets."""
 
-    def __init__(self, first_seq: int = 0, attached_boot_ns: int = ATTACHED_BOOT_NS, step_ns: int = 1000) -> None:
+    def __init__(
+        self, first_seq: int = 0, attached_boot_ns: int = ATTACHED_BOOT_NS, step_ns: int = 1000
+    ) -> None:
         self.first_seq = first_seq
         self.attached_boot_ns = attached_boot_ns
         self.rows: list[Row] = []
@@ -60,7 +70,12 @@ class Story:
         self._now_ns = attached_boot_ns
 
     def task(
-        self, tid: int, tgid: int | None = None, start: int | None = None, parent: Task | None = None, **changes: Any
+        self,
+        tid: int,
+        tgid: int | None = None,
+        start: int | None = None,
+        parent: Task | None = None,
+        **changes: Any,
     ) -> Task:
         """A task that existed before the recording (started 1 s before T_on unless `start` says else)."""
         start_ns = self.attached_boot_ns - 1_000_000_000 if start is None else start
@@ -69,7 +84,13 @@ class Story:
         return task
 
     def fork(
-        self, parent: Task, child: int, flags: int = 0, tgid: int | None = None, start: int | None = None, **changes: Any
+        self,
+        parent: Task,
+        child: int,
+        flags: int = 0,
+        tgid: int | None = None,
+        start: int | None = None,
+        **changes: Any,
     ) -> Task:
         """A birth. With CLONE_THREAD the child is a thread of the parent's process."""
         self._now_ns += self._step_ns
@@ -91,7 +112,12 @@ class Story:
         return task
 
     def exec(
-        self, task: Task, filename: str, argv: Sequence[str] | None = None, old_tid: int | None = None, **changes: Any
+        self,
+        task: Task,
+        filename: str,
+        argv: Sequence[str] | None = None,
+        old_tid: int | None = None,
+        **changes: Any,
     ) -> None:
         """An exec; `old_tid` is another thread's id if that thread took over the process."""
         task.comm = filename.rsplit("/", 1)[-1][:15]
@@ -166,7 +192,10 @@ def rows_to_batch(rows: Sequence[Row]) -> pa.RecordBatch:
 def consistent_accounts(rows: Sequence[Row]) -> Accounts:
     """Give the kernel-side counts that agree with these rows."""
     counts = Counter(row["kind"] for row in rows)
-    lost = {reason: sum(row["lost"] for row in rows if row.get("reason") == reason) for reason in ("lapped", "abandoned")}
+    lost = {
+        reason: sum(row["lost"] for row in rows if row.get("reason") == reason)
+        for reason in ("lapped", "abandoned")
+    }
     captured = sum(row["slots"] for row in rows)
     # Which events the lost tickets were is nobody's knowledge: here they were single-slot forks.
     events = {kind: EventAccount(counts[kind], 0, counts[kind], 0) for kind in KINDS if kind != "gap"}

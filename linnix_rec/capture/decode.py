@@ -26,7 +26,7 @@ def decode(type_: type[T], value: object, where: str = "") -> T:
 
 
 def _decode(type_: Any, value: object, where: str) -> object:
-    if dataclasses.is_dataclass(type_):
+    if isinstance(type_, type) and dataclasses.is_dataclass(type_):
         return _decode_dataclass(type_, value, where)
     origin = typing.get_origin(type_)
     if origin is types.UnionType:
@@ -38,7 +38,9 @@ def _decode(type_: Any, value: object, where: str) -> object:
         return tuple(_decode(inner, item, f"{where}[{index}]") for index, item in enumerate(value))
     if origin is Mapping:
         inner = typing.get_args(type_)[1]
-        return {_text(key, where): _decode(inner, item, f"{where}.{key}") for key, item in _object(value, where)}
+        return {
+            _text(key, where): _decode(inner, item, f"{where}.{key}") for key, item in _object(value, where)
+        }
     return _decode_scalar(type_, value, where)
 
 

@@ -148,13 +148,16 @@ class CaptureDocument:
             value = json.loads(raw)
         except (ValueError, RecursionError) as error:
             reason = f"{error}" if isinstance(error, ValueError) else "nested too deeply"
-            raise UnreadableCaptureError(f"{name} is not whole JSON, cut short or edited: {reason}") from error
+            raise UnreadableCaptureError(
+                f"{name} is not whole JSON, cut short or edited: {reason}"
+            ) from error
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise UnreadableCaptureError(f'{name} is not of a linnix-rec capture: no "format": "{FORMAT}"')
         version = value.get("format_version")
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise UnreadableCaptureError(
-                f"{name} has format version {version}, this linnix-rec reads up to {FORMAT_VERSION}: upgrade it"
+                f"{name} has format version {version}, this linnix-rec reads up to {FORMAT_VERSION}: "
+                "upgrade it"
             )
         try:
             return decode(CaptureDocument, value)

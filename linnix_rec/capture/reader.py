@@ -1,10 +1,11 @@
 """Reads a capture, whole, damaged or unfinished; knows no rule about events, only files.
 
-What can be read is read; that it is not what was written is a `Finding`. What can't be read raises
-`UnreadableCaptureError` with the file's name.
+What can be read is read; where the files are not what was written, `Capture.findings` says so. What can't
+be read raises `UnreadableCaptureError` with the file's name. Nothing in a file is believed: types, nulls
+and text are checked on the way in, so a consumer meets EVENT_SCHEMA or that error.
 """
 
-import hashlib
+import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,47 +14,37 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from linnix_rec.capture import columns as views
+from linnix_rec.capture.digest import Finding, SegmentFile, compare_files, sha256_of
 from linnix_rec.capture.document import DOCUMENT_NAME, CaptureDocument
-from linnix_rec.capture.parquet import SegmentMetadata
-from linnix_rec.capture.schema import EVENT_SCHEMA, KIND_CODES, NAME
+from linnix_rec.capture.parquet import SegmentMetadata, parquet_file
+from linnix_rec.capture.schema import EVENT_SCHEMA
 from linnix_rec.errors import UnreadableCaptureError
+
+__all__ = ["Capture", "Finding", "SegmentFile", "open_capture"]
 
 BATCH_ROWS: Final = 1 << 16
 
-_READ_DICTIONARY: Final = [field.name for field in EVENT_SCHEMA if field.type == NAME]
+_NEVER_NULL: Final = [field.name for field in EVENT_SCHEMA if not field.nullable]
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One disagreement between files: `code` names it, `segment` is the file's name or ""."""
-
-    code: str
-    segment: str
-    message: str
-
-
-@dataclass(frozen=True)
-class SegmentFile:
-    """A segment as found in the directory, with what its own footer says."""
-
-    path: Path
-    metadata: SegmentMetadata
-    rows: int
+#: What pyarrow raises on a file that is not what it says it is; ArrowException covers most.
+_DAMAGE: Final = (OSError, pa.ArrowException, ValueError, TypeError, KeyError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Capture:
-    """An opened capture; `segments` are in seq order."""
+    """An opened capture: `segments` hold its events, in seq order; `strays` are other Parquet files."""
 
     path: Path
     document: CaptureDocument
     segments: tuple[SegmentFile, ...]
+    strays: tuple[Path, ...] = ()
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema of every batch that is read with all columns."""
+        """The schema of the batches, if all columns are read."""
         return EVENT_SCHEMA
 
     def batches(
@@ -65,106 +56,176 @@ class Capture:
         kinds: Collection[str] | None = None,
         batch_rows: int = BATCH_ROWS,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the events of tickets first_seq (included) to end_seq (not), of these kinds, in seq order."""
-        schema = EVENT_SCHEMA if columns is None else pa.schema([EVENT_SCHEMA.field(name) for name in columns])
-        wanted = list(dict.fromkeys([*schema.names, *(["kind"] if kinds is not None else [])]))
-        low, high = first_seq or 0, (1 << 64) if end_seq is None else end_seq
-        if (low > 0 or end_seq is not None) and "seq" not in wanted:
-            wanted.append("seq")
+        """Yield events in seq order: those of tickets first_seq (included) to end_seq (not), of these kinds.
+
+        Batches have up to `batch_rows` rows, and the columns asked for, in that order and in EVENT_SCHEMA's
+        types. Segments and row groups that can't hold such an event are not read; memory is that of one row group.
+        Raises UnreadableCaptureError.
+        """
+        schema = (
+            EVENT_SCHEMA if columns is None else pa.schema([EVENT_SCHEMA.field(name) for name in columns])
+        )
+        chosen = _Choice(first_seq, end_seq, None if kinds is None else frozenset(kinds))
+        read = list(dict.fromkeys([*schema.names, *chosen.columns]))
         for segment in self.segments:
-            for batch in _segment_batches(segment.path, wanted, low, high, batch_rows):
-                kept = _filtered(batch, low, high, kinds, whole=low == 0 and end_seq is None)
+            if not chosen.may_be_in_segment(segment.metadata):
+                continue
+            for batch in _segment_batches(segment.path, read, chosen, batch_rows):
+                kept = chosen.rows_of(batch)
                 if kept.num_rows:
                     yield kept.select(schema.names).cast(schema)
 
     def findings(self) -> list[Finding]:
-        """Say where the files disagree with capture.json and with each other."""
-        listed = {segment.name: segment for segment in self.document.segments}
-        found: list[Finding] = []
-        previous = ""
-        for segment in self.segments:
-            digest = _sha256(segment.path)
-            entry = listed.pop(segment.path.name, None)
-            if entry is None:
-                found.append(Finding("extra", segment.path.name, "is not listed in capture.json"))
-            elif entry.sha256 != digest:
-                found.append(Finding("edited", segment.path.name, "has another SHA-256 than capture.json says"))
-            if segment.metadata.capture_id != self.document.capture_id:
-                found.append(Finding("foreign", segment.path.name, "belongs to another capture"))
-            if segment.metadata.previous_sha256 != previous:
-                found.append(Finding("chain", segment.path.name, "does not follow the segment before it"))
-            previous = digest
-        found.extend(Finding("missing", name, "is listed in capture.json, but not there") for name in listed)
-        return found
+        """Say where files are missing, extra, swapped, edited, foreign, out of the chain, or miscounted.
+
+        Reads every byte of the segments once; raises UnreadableCaptureError.
+        """
+        return compare_files(self.document, self.segments, self.strays)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Which events were asked for."""
+
+    first_seq: int | None
+    end_seq: int | None
+    kinds: frozenset[str] | None
+
+    @property
+    def columns(self) -> list[str]:
+        """What must be read to choose."""
+        return ([] if self.all_seqs else ["seq"]) + ([] if self.kinds is None else ["kind"])
+
+    @property
+    def all_seqs(self) -> bool:
+        return self.first_seq is None and self.end_seq is None
+
+    def overlaps(self, lowest: int, highest: int) -> bool:
+        starts_before_end = self.end_seq is None or lowest < self.end_seq
+        return starts_before_end and (self.first_seq is None or highest >= self.first_seq)
+
+    def may_be_in_segment(self, metadata: SegmentMetadata) -> bool:
+        # Row groups say their seqs themselves; the kinds of a segment stand only in its metadata.
+        return self.kinds is None or any(metadata.rows.get(kind, 0) for kind in self.kinds)
+
+    def may_be_in_row_group(self, group: pq.RowGroupMetaData, seq_column: int) -> bool:
+        if self.all_seqs:
+            return True
+        statistics = group.column(seq_column).statistics
+        if statistics is None or not statistics.has_min_max:
+            return True
+        return self.overlaps(statistics.min, statistics.max)
+
+    def rows_of(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        keep: NDArray[np.bool_] = np.ones(batch.num_rows, np.bool_)
+        if not self.all_seqs:
+            seq = views.uint64(batch, "seq")
+            keep &= seq >= np.uint64(min(max(self.first_seq or 0, 0), (1 << 64) - 1))
+            if self.end_seq is not None and self.end_seq < 1 << 64:
+                keep &= seq < np.uint64(max(self.end_seq, 0))
+        if self.kinds is not None:
+            indices, names = views.names(batch, "kind")
+            keep &= np.array([name in self.kinds for name in names] or [False])[indices]
+        return batch if keep.all() else batch.filter(pa.array(keep))
 
 
 def open_capture(path: Path) -> Capture:
-    """Open the capture in directory `path`; raises UnreadableCaptureError."""
-    if not path.is_dir():
-        what = "is not a directory" if path.exists() else "does not exist"
-        raise UnreadableCaptureError(f"{path} {what}: a capture is a directory NAME.lrec with {DOCUMENT_NAME}")
-    document = CaptureDocument.load(path / DOCUMENT_NAME)
-    segments = [_open_segment(file) for file in sorted(path.glob("*.parquet"))]
-    segments.sort(key=lambda segment: segment.metadata.first_seq)
-    return Capture(path, document, tuple(segments))
+    """Open the capture in directory `path`; raises UnreadableCaptureError.
+
+    Segments are the files that capture.json lists, and, if the recording was cut off between a segment
+    and its entry there, those that continue the chain. Other Parquet files are strays: told, not read.
+    """
+    document_path = path / DOCUMENT_NAME
+    if not document_path.is_file():  # nor a pipe, which would never end
+        what = (
+            f"has no {DOCUMENT_NAME}"
+            if path.is_dir()
+            else "is not a directory"
+            if path.exists()
+            else "does not exist"
+        )
+        raise UnreadableCaptureError(f"{path} {what}: a capture is a directory NAME.lrec that `record` made")
+    document = CaptureDocument.load(document_path)
+    listed = {entry.name for entry in document.segments}
+    found = sorted(path.glob("*.parquet"))
+    segments = [_open_segment(file) for file in found if file.name in listed]
+    strays = [file for file in found if file.name not in listed]
+    if document.stopped is None:
+        _adopt(document, segments, strays)
+    segments.sort(key=lambda segment: (segment.metadata.first_seq, segment.path.name))
+    return Capture(path, document, tuple(segments), tuple(strays))
 
 
-def _parquet_file(path: Path) -> pq.ParquetFile:
+def _adopt(document: CaptureDocument, segments: list[SegmentFile], strays: list[Path]) -> None:
+    """Take into `segments` the strays that go on where capture.json ends."""
+    last_sha256 = document.segments[-1].sha256 if document.segments else ""
+    for stray in list(strays):
+        try:
+            candidate = _open_segment(stray)
+        except UnreadableCaptureError:
+            continue
+        metadata = candidate.metadata
+        if metadata.capture_id == document.capture_id and metadata.previous_sha256 == last_sha256:
+            segments.append(candidate)
+            strays.remove(stray)
+            last_sha256 = sha256_of(stray)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    if not path.is_file():
+        raise UnreadableCaptureError(f"can't read segment {path}: it is not a file")
     try:
-        return pq.ParquetFile(path, read_dictionary=_READ_DICTIONARY, pre_buffer=False)
-    except (OSError, pa.ArrowException) as error:
+        return parquet_file(pa.OSFile(os.fsencode(path), "rb"))
+    except _DAMAGE as error:
         raise _damaged(path, error) from error
 
 
 def _open_segment(path: Path) -> SegmentFile:
-    with _parquet_file(path) as file:
-        metadata = SegmentMetadata.from_keys(file.metadata.metadata or {}, str(path))
-        return SegmentFile(path, metadata, file.metadata.num_rows)
-
-
-def _segment_batches(path: Path, wanted: list[str], low: int, high: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
-    with _parquet_file(path) as file:
-        groups = [
-            group for group in range(file.num_row_groups) if _group_overlaps(file.metadata.row_group(group), low, high)
-        ]
-        if not groups:
-            return
+    with _open(path) as file:
         try:
-            yield from file.iter_batches(batch_rows, groups, wanted, use_threads=False)
-        except (OSError, pa.ArrowException) as error:
+            metadata = SegmentMetadata.from_keys(file.metadata.metadata or {}, str(path))
+            _check_columns(file.schema_arrow, path)
+            return SegmentFile(path, metadata, file.metadata.num_rows)
+        except _DAMAGE as error:
             raise _damaged(path, error) from error
 
 
-def _group_overlaps(group: pq.RowGroupMetaData, low: int, high: int) -> bool:
-    statistics = group.column(0).statistics
-    if statistics is None or not statistics.has_min_max:
-        return True
-    return bool(statistics.min < high and statistics.max >= low)
+def _check_columns(schema: pa.Schema, path: Path) -> None:
+    for field in EVENT_SCHEMA:
+        if schema.get_field_index(field.name) < 0:
+            raise UnreadableCaptureError(f"can't read segment {path}: it has no column {field.name}, or two")
+        found = schema.field(field.name).type
+        if found != field.type:
+            raise UnreadableCaptureError(
+                f"can't read segment {path}: its column {field.name} is {found}, not {field.type}"
+            )
 
 
-def _filtered(
-    batch: pa.RecordBatch, low: int, high: int, kinds: Collection[str] | None, *, whole: bool
-) -> pa.RecordBatch:
-    keep = np.ones(batch.num_rows, np.bool_)
-    if not whole:
-        seq = views.uint64(batch, "seq")
-        keep &= (seq >= low) & (seq <= min(high, 1 << 64) - 1)
-    if kinds is not None:
-        keep &= np.isin(views.kind_codes(batch), [KIND_CODES[kind] for kind in kinds])
-    return batch if keep.all() else batch.filter(pa.array(keep))
+def _segment_batches(
+    path: Path, read: list[str], chosen: _Choice, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    with _open(path) as file:
+        try:
+            seq_column = file.schema_arrow.get_field_index("seq")
+            groups = [
+                group
+                for group in range(file.num_row_groups)
+                if chosen.may_be_in_row_group(file.metadata.row_group(group), seq_column)
+            ]
+            for batch in file.iter_batches(batch_rows, groups, read, use_threads=False):
+                _check_values(batch, path)
+                yield batch
+        except _DAMAGE as error:
+            raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> UnreadableCaptureError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UnreadableCaptureError(f"can't read segment {path}: {reason}")
+def _check_values(batch: pa.RecordBatch, path: Path) -> None:
+    batch.validate(full=True)  # names that are no UTF-8, indices outside of their dictionary
+    for name in _NEVER_NULL:
+        if name in batch.schema.names and batch.column(name).null_count:
+            raise UnreadableCaptureError(f"can't read segment {path}: its column {name} has nulls")
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except OSError as error:
-        raise _damaged(path, error) from error
-    return digest.hexdigest()
+def _damaged(path: Path, error: BaseException) -> UnreadableCaptureError:
+    lines = str(error).splitlines()
+    return UnreadableCaptureError(f"can't read segment {path}: {lines[0] if lines else type(error).__name__}")

@@ -31,7 +31,9 @@ EVENT_SCHEMA: Final = pa.schema(
         _column("seq", pa.uint64(), "first ticket of the event: the total order", nullable=False),
         _column("slots", pa.uint8(), "tickets the event took, 1 to 16; 0 for a gap", nullable=False),
         _column("kind", NAME, "fork, exec, exit, task (existed before the recording) or gap", nullable=False),
-        _column("boot_ns", pa.int64(), "CLOCK_BOOTTIME, ns since boot, read after the ticket; null for a gap"),
+        _column(
+            "boot_ns", pa.int64(), "CLOCK_BOOTTIME, ns since boot, read after the ticket; null for a gap"
+        ),
         _column("time", pa.timestamp("us", tz="UTC"), "boot_ns as wall-clock time; null for a gap"),
         _column("cpu", pa.uint16(), "CPU that the event ran on"),
         # Who acted: the forker, the one that called exec, the one that exits, the task listed.
@@ -52,11 +54,15 @@ EVENT_SCHEMA: Final = pa.schema(
         _column("filename", NAME, "exec: the path as given to execve"),
         _column("argv", pa.list_(pa.string()), "exec: the arguments"),
         _column("argv_truncated", pa.bool_(), "exec: filename or argv was longer than the span, and is cut"),
-        _column("old_tid", pa.int32(), "exec: thread id before the exec; differs from tid if a non-leader exec'd"),
+        _column(
+            "old_tid", pa.int32(), "exec: thread id before the exec; differs from tid if a non-leader exec'd"
+        ),
         _column("exit_code", pa.int32(), "exit: code given to exit(2); 0 if a signal ended it"),
         _column("exit_signal", pa.uint8(), "exit: signal that ended it, 0 if none"),
         _column("core_dumped", pa.bool_(), "exit: a core was dumped"),
-        _column("last_thread", pa.bool_(), "exit: the process's last thread; code and signal are the process's"),
+        _column(
+            "last_thread", pa.bool_(), "exit: the process's last thread; code and signal are the process's"
+        ),
         _column("cpu_ns", pa.uint64(), "exit: CPU time of the thread, exact, ns"),
         _column("utime_ns", pa.uint64(), "exit: user time of the thread, tick-coarse, ns"),
         _column("stime_ns", pa.uint64(), "exit: system time of the thread, tick-coarse, ns"),
@@ -64,7 +70,9 @@ EVENT_SCHEMA: Final = pa.schema(
         _column("min_faults", pa.uint64(), "exit: page faults of the thread without I/O"),
         _column("maj_faults", pa.uint64(), "exit: page faults of the thread with I/O"),
         _column("exit_state", pa.uint32(), "task: the kernel's exit_state (0 running, 16 dead, 32 zombie)"),
-        _column("task_flags", pa.uint32(), "task: the kernel's PF_* flags (0x4 exiting, 0x200000 kernel thread)"),
+        _column(
+            "task_flags", pa.uint32(), "task: the kernel's PF_* flags (0x4 exiting, 0x200000 kernel thread)"
+        ),
         _column("lost", pa.uint64(), "gap: tickets that were issued and could not be captured"),
         _column("reason", NAME, "gap: lapped (overwritten before it was read) or abandoned (never written)"),
     ]

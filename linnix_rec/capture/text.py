@@ -39,7 +39,9 @@ def _decode_mixed(raw: bytes) -> str:
     # The spelled escapes must be mapped before the bad bytes become the same characters.
     text = raw.decode(errors="surrogateescape")
     return "".join(
-        chr(_ESCAPE_BASE + ord(character) - 0xDC00) if "\udc80" <= character <= "\udcff" else _escape_spelled(character)
+        chr(_ESCAPE_BASE + ord(character) - 0xDC00)
+        if "\udc80" <= character <= "\udcff"
+        else _escape_spelled(character)
         for character in text
     )
 
