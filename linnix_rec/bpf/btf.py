@@ -147,6 +147,7 @@ class Btf:
         self._starts = _record_starts(self._words, origin)
         self._name_offsets = self._words[self._starts]
         self._kinds = ((self._words[self._starts + 1] >> 24) & 0x1F).astype(np.uint8)
+        self._members: dict[int, tuple[Member, ...]] = {}  # task_struct has 230, and is asked for often
 
     def __len__(self) -> int:
         """How many types, `void` included: ids are below it."""
@@ -217,6 +218,11 @@ class Btf:
 
     def members(self, type_id: int) -> tuple[Member, ...]:
         """Members of a struct or union, in their order."""
+        if type_id not in self._members:
+            self._members[type_id] = self._read_members(type_id)
+        return self._members[type_id]
+
+    def _read_members(self, type_id: int) -> tuple[Member, ...]:
         record = self.type(type_id)
         if record.kind not in COMPOSITES:
             raise self._malformed(f"type {type_id} ({record.name}) has no members")
