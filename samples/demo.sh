@@ -6,8 +6,15 @@ set -eu
 capture=build/demo/demo.lrec
 mkdir -p build/demo
 
-say() { printf '\n$ %s\n' "$*"; }
-run() { say "$@"; "$@"; }
+# Prints a command as one would type it, and runs it.
+run() {
+    printf '\n$'
+    for word; do
+        case $word in *[!A-Za-z0-9_./=-]*) printf " '%s'" "$word" ;; *) printf ' %s' "$word" ;; esac
+    done
+    printf '\n'
+    "$@"
+}
 
 status=0
 linnix-rec doctor >build/demo/doctor.txt 2>&1 || status=$?

@@ -1,20 +1,13 @@
-"""What the user prefers to see and what the terminal can show. Knows nothing of captures or events.
-
-rich is imported only when a console is made: `--help` and machine-readable output never need it.
-"""
+"""What the user prefers to see and what the terminal can show. Knows nothing of captures or events."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import click
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 COLORS = ("auto", "always", "never")
 
@@ -49,14 +42,6 @@ def is_terminal(stream: IO[str] | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def stdout_is_terminal() -> bool:
-    return is_terminal(sys.stdout)
-
-
-def stderr_is_terminal() -> bool:
-    return is_terminal(sys.stderr)
-
-
 def wants_color(stream: IO[str] | None) -> bool:
     """Whether to colour what goes to `stream`: `--color`, then NO_COLOR (no-color.org), then the terminal."""
     color = preferences().color
@@ -75,20 +60,3 @@ def click_color(chosen: Preferences) -> bool | None:
 def width_columns() -> int:
     """Columns to lay out text for: COLUMNS, the terminal's width, or 100 where there is no terminal."""
     return shutil.get_terminal_size((_DEFAULT_WIDTH_COLUMNS, 24)).columns
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A rich console for stdout or stderr that prints text as it is: no markup, no emoji, no highlighting."""
-    from rich.console import Console
-
-    stream = sys.stderr if stderr else sys.stdout
-    colored = wants_color(stream)
-    return Console(
-        file=stream,
-        force_terminal=colored or is_terminal(stream),
-        no_color=not colored,
-        width=None if is_terminal(stream) else width_columns(),
-        markup=False,
-        emoji=False,
-        highlight=False,
-    )
