@@ -20,6 +20,10 @@ Numbers = NDArray[np.int64]
 
 _BLOCK: Final = 4096
 
+_BIRTH_FIELDS: Final = ("seq", "boot_ns", "tid", "tgid", "comm", "clone_flags")
+_ENDING_FIELDS: Final = ("seq", "boot_ns", "exit_code", "exit_signal", "core_dumped", "max_rss_bytes")
+_STEP_FIELDS: Final = ("seq", "boot_ns", "filename", "argv_truncated", "comm", "tid", "old_tid")
+
 
 class LineageBuilder:
     """Takes batches in order of seq (with at least the columns `rows.COLUMNS`) and makes a `Lineage`."""
@@ -145,10 +149,14 @@ class Lineage:
 
     def _made(self, numbers: Numbers) -> Iterator[Process]:
         family = self._family
-        births = map(self._birth, _picked(family.forks, family.birth_row[numbers]))
-        endings = map(_ending, _picked(family.exits, family.exit_row[numbers]))
+        births = self._births(family.birth_row[numbers])
+        endings = _endings(family.exits, family.exit_row[numbers])
         own = zip(*(column[numbers].tolist() for column in family.own_columns()), strict=True)
-        for number, birth, ending, values in zip(numbers.tolist(), births, endings, own, strict=True):
+        steps = map(self._steps, *_bounds(family.first_exec, numbers))
+        children = map(self._children, *_bounds(family.first_child, numbers))
+        for number, birth, ending, steps_, children_, values in zip(
+            numbers.tolist(), births, endings, steps, children, own, strict=True
+        ):
             pid, start_ns, comm, first_comm, uid, parent, parent_pid, *more = values
             threads, cpu_ns, snapshot, kernel_thread, dead_before, active = more
             yield Process(
@@ -161,7 +169,7 @@ class Lineage:
                 parent_number=None if parent == NOBODY else parent,
                 parent_pid=parent_pid,
                 birth=birth,
-                steps=self._steps(number),
+                steps=steps_,
                 ending=ending,
                 threads=threads,
                 cpu_ns=cpu_ns,
@@ -169,58 +177,68 @@ class Lineage:
                 kernel_thread=kernel_thread,
                 dead_before=dead_before,
                 active=active,
-                child_numbers=tuple(self.children(number).tolist()),
+                child_numbers=children_,
             )
 
     def _text(self, number: int) -> str | None:
         return None if number == NO_TEXT else self._texts[number]
 
-    def _birth(self, row: Any) -> Birth | None:
-        if row is None:
-            return None
-        return Birth(
-            seq=int(row["seq"]),
-            boot_ns=int(row["boot_ns"]),
-            forker_tid=int(row["tid"]),
-            forker_pid=int(row["tgid"]),
-            comm=self._text(row["comm"]) or "",
-            clone_flags=int(row["clone_flags"]),
-        )
+    def _births(self, at: Numbers) -> Iterator[Birth | None]:
+        for known, values in zip(at.tolist(), _picked(self._family.forks, at, _BIRTH_FIELDS), strict=True):
+            if known == NOBODY:
+                yield None
+                continue
+            seq, boot_ns, tid, tgid, comm, flags = values
+            yield Birth(seq, boot_ns, tid, tgid, self._text(comm) or "", flags)
 
-    def _steps(self, number: int) -> tuple[Step, ...]:
-        family = self._family
-        first, end = family.first_exec[number], family.first_exec[number + 1]
+    def _children(self, first: int, end: int) -> tuple[int, ...]:
+        return tuple(self._family.child[first:end].tolist()) if first != end else ()
+
+    def _steps(self, first: int, end: int) -> tuple[Step, ...]:
         if first == end:
             return ()
-        argv = family.argv[first:end].to_pylist()
-        return tuple(map(self._step, family.execs[first:end], argv))
+        rows = self._family.execs[first:end]
+        argv = self._family.argv[first:end].to_pylist()
+        return tuple(
+            self._step(*values, argv=arguments)
+            for *values, arguments in zip(*(rows[name].tolist() for name in _STEP_FIELDS), argv, strict=True)
+        )
 
-    def _step(self, row: Any, argv: list[str | None] | None) -> Step:
+    def _step(
+        self,
+        seq: int,
+        boot_ns: int,
+        filename: int,
+        truncated: bool,
+        comm: int,
+        tid: int,
+        old_tid: int,
+        *,
+        argv: list[str | None] | None,
+    ) -> Step:
         return Step(
-            seq=int(row["seq"]),
-            boot_ns=int(row["boot_ns"]),
-            filename=self._text(row["filename"]),
+            seq=seq,
+            boot_ns=boot_ns,
+            filename=self._text(filename),
             argv=tuple(argument or "" for argument in argv or ()),
-            argv_truncated=bool(row["argv_truncated"]),
-            comm=self._text(row["comm"]) or "",
-            old_tid=int(row["old_tid"]) if row["old_tid"] not in (0, row["tid"]) else None,
+            argv_truncated=truncated,
+            comm=self._text(comm) or "",
+            old_tid=old_tid if old_tid not in {0, tid} else None,
         )
 
 
-def _picked(rows: Rows, at: Numbers) -> Iterator[Any]:
+def _endings(exits: Rows, at: Numbers) -> Iterator[Ending | None]:
+    for known, values in zip(at.tolist(), _picked(exits, at, _ENDING_FIELDS), strict=True):
+        yield None if known == NOBODY else Ending(*values)
+
+
+def _picked(rows: Rows, at: Numbers, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    """Give these fields of some rows as plain values; of `NOBODY`'s row, arbitrary ones."""
     if not rows.size:
-        return iter([None] * at.size)
-    return (None if known == NOBODY else row for known, row in zip(at.tolist(), rows[at], strict=True))
+        return iter([()] * at.size)
+    picked = rows[at]
+    return zip(*(picked[name].tolist() for name in names), strict=True)
 
 
-def _ending(row: Any) -> Ending | None:
-    if row is None:
-        return None
-    return Ending(
-        seq=int(row["seq"]),
-        boot_ns=int(row["boot_ns"]),
-        code=int(row["exit_code"]),
-        signal=int(row["exit_signal"]),
-        core_dumped=bool(row["core_dumped"]),
-        max_rss_bytes=int(row["max_rss_bytes"]),
-    )
+def _bounds(first: Numbers, numbers: Numbers) -> tuple[list[int], list[int]]:
+    return first[numbers].tolist(), first[numbers + 1].tolist()

@@ -22,8 +22,8 @@ def chain_lines(processes: Iterable[Process], *, width: int | None = None, ink: 
 def chain(process: Process) -> str:
     """Give one life: `pid 7  fork 1 by 6 sh -> exec 2 /bin/true [true] -> exit 9 code 0  1.20 ms`."""
     links = [_first_link(process), *map(_exec_link, process.steps), _last_link(process)]
-    lived_ns = process.lived_ns
-    took = "" if lived_ns is None else f"  {words.duration(lived_ns)}"
+    took_ns = words.took_ns(process)
+    took = "" if took_ns is None else f"  {words.duration(took_ns)}"
     return f"pid {process.pid}  {_ARROW.join(links)}{took}"
 
 

@@ -1,7 +1,8 @@
 """A lineage as a tree for people: who started whom, how long each lived and how it ended. Knows no files."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from linnix_rec.report.layout import cut_to
 
 _HEADINGS = ("PID", "START", "TOOK", "EXIT")
 _WIDTHS = (7, 12, 9, 13)
+#: By whether the snapshot saw it only dead.
+_STATES = ("running", "dead before")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,6 @@ class _Branch:
     prefix: str
     steps: list[Step]
     children_left: int
-    process: Process = field(repr=False)
 
 
 def tree_lines(lineage: Lineage, shown: NDArray[np.bool_], style: TreeStyle) -> Iterator[str]:
@@ -60,7 +62,7 @@ def tree_lines(lineage: Lineage, shown: NDArray[np.bool_], style: TreeStyle) -> 
     A process stands with its first command; a later exec is a line `⇒`, and the children that follow it
     are of that step.
     """
-    yield style.ink.faint(_columns(_HEADINGS) + "COMMAND")
+    yield style.ink.faint(_columns(*_HEADINGS) + "COMMAND")
     branches: list[_Branch] = []
     walk = list(lineage.walk(shown))
     depths = [depth for depth, _ in walk]
@@ -68,43 +70,27 @@ def tree_lines(lineage: Lineage, shown: NDArray[np.bool_], style: TreeStyle) -> 
     for depth, process in zip(depths, lineage.processes(numbers), strict=True):
         while len(branches) > depth:
             yield from _late_steps(branches.pop(), style)
-        prefix = ""
+        prefix = below = ""
         if branches:
             above = branches[-1]
             yield from _steps_before(above, process, style)
             above.children_left -= 1
             last = not above.children_left and not above.steps
             prefix = above.prefix + (style.strokes.last_child if last else style.strokes.child)
-        yield _process_line(process, prefix, _opening(process, shown, lineage), style)
-        branches.append(_branch(process, prefix, shown, lineage, style.strokes))
+            below = above.prefix + (style.strokes.below if last else style.strokes.beside)
+        children = [number for number in process.child_numbers if shown[number]]
+        opening = _opening_step(process, lineage.birth_seq(children[0]) if children else None)
+        yield _process_line(process, opening, prefix, style)
+        branches.append(_Branch(below, list(process.steps[1 if opening else 0 :]), len(children)))
     while branches:
         yield from _late_steps(branches.pop(), style)
 
 
-def _children(process: Process, shown: NDArray[np.bool_]) -> list[int]:
-    return [number for number in process.child_numbers if shown[number]]
-
-
-def _opens_with_exec(process: Process, shown: NDArray[np.bool_], lineage: Lineage) -> bool:
-    """Say whether its first exec came before it had any (shown) child."""
-    if not process.steps:
-        return False
-    children = _children(process, shown)
-    return not children or process.step_at(lineage.birth_seq(children[0])) > 0
-
-
-def _opening(process: Process, shown: NDArray[np.bool_], lineage: Lineage) -> str:
-    if _opens_with_exec(process, shown, lineage):
-        return words.step_command(process.steps[0])
-    return words.first_name(process) if process.steps else words.process_name(process)
-
-
-def _branch(
-    process: Process, prefix: str, shown: NDArray[np.bool_], lineage: Lineage, strokes: Strokes
-) -> _Branch:
-    below = prefix.replace(strokes.last_child, strokes.below).replace(strokes.child, strokes.beside)
-    steps = process.steps[1:] if _opens_with_exec(process, shown, lineage) else process.steps
-    return _Branch(below, list(steps), len(_children(process, shown)), process)
+def _opening_step(process: Process, first_child_seq: int | None) -> Step | None:
+    """Give the exec to name a process after: its first, if that came before its first (shown) child."""
+    if not process.steps or (first_child_seq is not None and first_child_seq < process.steps[0].seq):
+        return None
+    return process.steps[0]
 
 
 def _steps_before(branch: _Branch, child: Process, style: TreeStyle) -> Iterator[str]:
@@ -120,55 +106,48 @@ def _late_steps(branch: _Branch, style: TreeStyle) -> Iterator[str]:
         yield _step_line(step, branch.prefix + stroke, style)
 
 
-def _process_line(process: Process, prefix: str, command: str, style: TreeStyle) -> str:
-    ink = style.ink
-    born_ns = process.birth.boot_ns - style.started_boot_ns if process.birth else None
-    started = "before" if born_ns is None else words.offset(born_ns, style.digits)
-    lived_ns = process.lived_ns
-    took = "" if lived_ns is None else words.duration(lived_ns)
-    left = _columns((str(process.pid), started, took, _state(process)))
-    text = command + (f"  ({process.threads} threads)" if process.threads > 1 else "")
-    line = cut_to(left + prefix + text, style.width)
-    if not ink.colored:
-        return line
-    body = line[len(left) + len(prefix) :]
-    paint = ink.bad if process.ending and process.ending.failed else _unpainted
-    if process.birth is None and not process.steps:
-        body = ink.faint(body)
-    return _painted_columns(process, left, ink) + ink.faint(prefix[: len(line) - len(left)]) + paint(body)
+def _process_line(process: Process, opening: Step | None, prefix: str, style: TreeStyle) -> str:
+    if opening:
+        command = words.step_command(opening)
+    else:
+        command = words.first_name(process) if process.steps else words.process_name(process)
+    if process.threads > 1:
+        command += f"  ({process.threads:,} threads)"
+    took_ns = words.took_ns(process)
+    took = "" if took_ns is None else words.duration(took_ns)
+    state = words.ending_word(process.ending) if process.ending else _STATES[process.dead_before]
+    left = _columns(str(process.pid), _started(process, opening, style), took, state)
+    line = cut_to(left + prefix + command, style.width)
+    return _painted(process, line, len(left), len(prefix), style.ink) if style.ink.colored else line
 
 
-def _painted_columns(process: Process, left: str, ink: Ink) -> str:
-    status = _WIDTHS[0] + _WIDTHS[1] + _WIDTHS[2]
-    paint = ink.faint
-    if process.ending:
-        paint = ink.bad if process.ending.failed else _unpainted
-    elif process.birth:
-        paint = ink.good
-    return left[: _WIDTHS[0]] + ink.faint(left[_WIDTHS[0] : status]) + paint(left[status:])
+def _started(process: Process, opening: Step | None, style: TreeStyle) -> str:
+    since = process.birth or opening
+    return words.offset(since.boot_ns - style.started_boot_ns, style.digits) if since else "before"
+
+
+def _painted(process: Process, line: str, left: int, prefix: int, ink: Ink) -> str:
+    pid, times, state, strokes, command = (
+        line[start:end]
+        for start, end in pairwise((0, _WIDTHS[0], sum(_WIDTHS[:3]), left, left + prefix, len(line) + left))
+    )
+    if process.ending and process.ending.failed:
+        state, command = ink.bad(state), ink.bad(command)
+    elif not process.ending:
+        state = ink.good(state) if process.birth else ink.faint(state)
+    if not process.birth and not process.steps:
+        command = ink.faint(command)
+    return pid + ink.faint(times) + state + ink.faint(strokes) + command
 
 
 def _step_line(step: Step, prefix: str, style: TreeStyle) -> str:
-    left = _columns(("", words.offset(step.boot_ns - style.started_boot_ns, style.digits), "", ""))
+    left = _columns("", words.offset(step.boot_ns - style.started_boot_ns, style.digits), "", "") + prefix
     text = words.step_command(step)
     if step.old_tid is not None:
         text += f"  (by thread {step.old_tid}, which took the process over)"
-    line = cut_to(left + prefix + text, style.width)
-    if not style.ink.colored:
-        return line
-    return style.ink.faint(line[: len(left + prefix)]) + line[len(left + prefix) :]
+    line = cut_to(left + text, style.width)
+    return style.ink.faint(line[: len(left)]) + line[len(left) :]
 
 
-def _state(process: Process) -> str:
-    if process.ending:
-        return words.ending_word(process.ending)
-    return "dead before" if process.dead_before else "running"
-
-
-def _columns(cells: tuple[str, str, str, str]) -> str:
-    pid, started, took, status = cells
-    return f"{pid:>{_WIDTHS[0]}}{started:>{_WIDTHS[1]}}{took:>{_WIDTHS[2]}}  {status:<{_WIDTHS[3]}}"
-
-
-def _unpainted(text: str) -> str:
-    return text
+def _columns(pid: str, started: str, took: str, state: str) -> str:
+    return f"{pid:>{_WIDTHS[0]}}{started:>{_WIDTHS[1]}}{took:>{_WIDTHS[2]}}  {state:<{_WIDTHS[3]}}"

@@ -118,6 +118,13 @@ def first_name(process: Process) -> str:
     return f"{printable(process.born_as)} (forked)" if process.birth else f"[{printable(process.born_as)}]"
 
 
+def took_ns(process: Process) -> int | None:
+    """Give how long a process took, ns, from its fork or start; of one recorded since its exec, from that."""
+    if process.ending and not process.birth and process.steps:
+        return max(0, process.ending.boot_ns - process.steps[0].boot_ns)
+    return process.lived_ns
+
+
 def process_command(process: Process) -> str:
     """Give a process's last command line, or its name if no exec was seen."""
     return step_command(process.steps[-1]) if process.steps else process_name(process)
