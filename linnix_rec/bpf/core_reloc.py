@@ -67,7 +67,7 @@ _EXISTS = Fixup(1, 1)
 def describe(relocation: CoreRelocation, local: Btf) -> str:
     """What a relocation asks for, in C's words: `field task_struct.comm`."""
     kind = _kind(relocation)
-    name = local.type(relocation.type).name or "(anonymous)"
+    name = essential_name(local.type(relocation.type).name) or "(anonymous)"
     if kind in _FIELD_KINDS:
         return f"field {'.'.join([name, *named_path(local, relocation)])}"
     if kind in _ENUM_KINDS:
@@ -199,10 +199,10 @@ def _fixup_against(candidate: int, relocation: CoreRelocation, local: Btf, targe
 
 
 def _enum_fixup(candidate: int, relocation: CoreRelocation, local: Btf, target: Btf) -> Fixup | None:
+    name, value = _enumerator(relocation, local)
     theirs = target.resolve(candidate)
     if theirs.kind not in ENUMS:
         return None
-    name, value = _enumerator(relocation, local)
     for other, other_value in target.enumerators(theirs.id):
         if essential_name(other) == essential_name(name):
             return _EXISTS if relocation.kind == CoreKind.ENUMVAL_EXISTS else Fixup(value, other_value)
