@@ -11,15 +11,15 @@ from linnix_rec.proof.verdict import RuleResult, Tally
 
 _NOTE = "counters; issued, published, abandoned and lost are tickets, the kinds' counters are events"
 
-#: Where a fault of the capture as a whole is reported: it belongs to no ticket.
-NO_SEQ = 0
 
+def check_account(accounts: Accounts | None, tickets: TicketCheck) -> RuleResult:
+    """Compare `capture.json`'s accounts with all rows, fed to `tickets`; None can't be judged.
 
-def check_account(accounts: Accounts | None, tickets: TicketCheck, first_seq: int) -> RuleResult:
-    """Compare `capture.json`'s accounts with all rows, fed to `tickets`; None can't be judged."""
+    A disagreement belongs to no ticket: it is reported at the end, one past the last.
+    """
     if accounts is None:
         return RuleResult("account", unknown=1, note="the recording was not finished: there are no counters")
-    check = _Check(first_seq + accounts.issued)
+    check = _Check(tickets.end_seq)
     lost, whole = tickets.lost, tickets.lost["lapped"] == 0
     in_rows = tickets.event_tickets + tickets.lost_tickets
     check.equal("tickets issued", accounts.issued, "tickets in the rows", in_rows)

@@ -51,6 +51,11 @@ class TicketCheck:
         return self._tally.result()
 
     @property
+    def end_seq(self) -> int:
+        """One past the last ticket so far."""
+        return self._next_seq
+
+    @property
     def gaps(self) -> int:
         """Gap rows so far."""
         return self.rows["gap"]

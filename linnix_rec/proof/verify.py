@@ -38,7 +38,7 @@ def verify_capture(capture: Capture, progress: Progress | None = None) -> Verdic
     finished = document.stopped is not None and (document.accounts is not None or not document.ordered)
     rules = (*causal, digest)
     if document.ordered:
-        account = check_account(document.accounts, tickets, document.started.first_seq)
+        account = check_account(document.accounts, tickets)
         rules = (tickets.result(), *causal, digest, account)
     return Verdict(
         rules=rules,

@@ -71,8 +71,8 @@ class Kernel:
         boot_ns = self._tick() + self.random.choice((0, 0, 0, 30))
         self.rows.append(
             {
-                **{"seq": self.seq, "slots": 1, "kind": kind, "boot_ns": boot_ns},
-                **{"tid": task.tid, "tgid": task.tgid, "start_ns": task.start_ns, **values},
+                "seq": self.seq, "slots": 1, "kind": kind, "boot_ns": boot_ns,
+                "tid": task.tid, "tgid": task.tgid, "start_ns": task.start_ns, **values,
             }
         )
         self.seq += 1

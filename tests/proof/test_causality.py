@@ -1,5 +1,6 @@
 """Causality: the fast check and the naive oracle agree; what a kernel can produce breaks no rule."""
 
+import itertools
 from random import Random
 from typing import Any
 
@@ -23,7 +24,7 @@ def outcomes(
     borders = [0, *sorted(min(split, len(rows)) for split in splits), len(rows)]
 
     def batches() -> list[pa.RecordBatch]:
-        return [whole.slice(a, b - a) for a, b in zip(borders, borders[1:], strict=False)]
+        return [whole.slice(a, b - a) for a, b in itertools.pairwise(borders)]
 
     check = CausalCheck(
         ATTACHED_BOOT_NS, batches, remembered_births=remembered_births, rows_at_once=rows_at_once

@@ -1,0 +1,198 @@
+"""Faults put into a valid capture, each of which exactly one rule can catch.
+
+A mutation takes a valid capture's rows (dicts, as `rows_of_capture` gives them) and returns the faulty
+rows with the rule and the seq that must be named. Rows are renumbered, so that `sequence` holds, and
+`write_mutated` writes them as a capture whose hashes and accounts agree with them.
+"""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+
+from linnix_rec.capture.document import DOCUMENT_NAME, Accounts, CaptureDocument
+from linnix_rec.capture.reader import Capture, open_capture
+from tests.proof.histories import renumbered
+from tests.story import write_capture
+
+Row = dict[str, Any]
+Identity = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Mutated:
+    """Faulty rows, the rule that must be broken, and the seq of its first offence."""
+
+    rows: list[Row]
+    rule: str
+    seq: int
+
+
+def rows_of_capture(path: Path) -> list[Row]:
+    """Give all rows of a capture."""
+    return [row for batch in open_capture(path).batches() for row in batch.to_pylist()]
+
+
+def write_mutated(
+    directory: Path, original: Path, rows: list[Row], rows_per_segment: int | None = None
+) -> Path:
+    """Write rows as a capture of its own that began as `original` did."""
+    begun = open_capture(original).document
+    names = ("started", "host", "filter", "ring_slots", "ordered", "source")
+    kept = {name: getattr(begun, name) for name in names}
+    return write_capture(directory, rows, rows_per_segment=rows_per_segment, **kept)
+
+
+# ---- Rows -------------------------------------------------------------------------------------------------
+
+
+def ticket_skipped(rows: list[Row]) -> Mutated:
+    """From the middle on, every ticket is one higher."""
+    at = len(rows) // 2
+    later = [{**row, "seq": row["seq"] + 1} for row in rows[at:]]
+    return Mutated([*rows[:at], *later], "sequence", later[0]["seq"])
+
+
+def neighbours_swapped(rows: list[Row]) -> Mutated:
+    """Two rows of unrelated tasks change places and keep their tickets."""
+    for at, (one, other) in enumerate(itertools.pairwise(rows)):
+        if not _involved(one) & _involved(other):
+            return Mutated([*rows[:at], other, one, *rows[at + 2 :]], "sequence", one["seq"])
+    raise LookupError("no two neighbours of unrelated tasks")
+
+
+def birth_moved_behind_first_act(rows: list[Row]) -> Mutated:
+    """A fork stands behind the first row of its child."""
+    for birth, acts in _born_and_acting(rows):
+        forker = (rows[birth]["tid"], rows[birth]["start_ns"])
+        if all(rows[at]["kind"] != "exit" or _actor(rows[at]) != forker for at in range(birth, acts[0])):
+            moved = [*rows[:birth], *rows[birth + 1 : acts[0] + 1], rows[birth], *rows[acts[0] + 1 :]]
+            return _mutated(moved, "birth", acts[0] - 1)
+    raise LookupError("no child that acts before its parent's end")
+
+
+def birth_dropped(rows: list[Row]) -> Mutated:
+    """A fork is not there."""
+    for birth, acts in _born_and_acting(rows):
+        return _mutated([*rows[:birth], *rows[birth + 1 :]], "birth", acts[0] - 1)
+    raise LookupError("no child that acts")
+
+
+def exit_moved_before_exec(rows: list[Row]) -> Mutated:
+    """A process execs after its exit."""
+    return _exit_moved_before(rows, "exec", "death")
+
+
+def exit_moved_before_fork(rows: list[Row]) -> Mutated:
+    """A process forks after its exit."""
+    return _exit_moved_before(rows, "fork", "parent")
+
+
+def birth_doubled(rows: list[Row]) -> Mutated:
+    """A fork stands twice."""
+    for birth, _ in _born_and_acting(rows):
+        return _mutated([*rows[: birth + 1], *rows[birth:]], "once", birth + 1)
+    raise LookupError("no child that acts")
+
+
+def exit_doubled(rows: list[Row]) -> Mutated:
+    """An exit stands twice."""
+    for acts in _whole_lives(rows):
+        return _mutated([*rows[: acts[-1] + 1], *rows[acts[-1] :]], "once", acts[-1] + 1)
+    raise LookupError("no process with one exit")
+
+
+#: Each gives rows with one fault; all raise LookupError if the rows give no occasion.
+ROW_MUTATIONS: Final[Mapping[str, Callable[[list[Row]], Mutated]]] = {
+    mutation.__name__: mutation
+    for mutation in (
+        ticket_skipped, neighbours_swapped, birth_moved_behind_first_act, birth_dropped,
+        exit_moved_before_exec, exit_moved_before_fork, birth_doubled, exit_doubled,
+    )
+}  # fmt: skip
+
+
+# ---- Files and accounts -----------------------------------------------------------------------------------
+
+
+def segment_rewritten(capture: Path) -> int:
+    """Write a segment anew with the same rows and metadata; gives the seq that `digest` must name."""
+    segment = open_capture(capture).segments[-1]
+    with pq.ParquetFile(segment.path) as file:
+        table, keys = file.read(), file.metadata.metadata
+    with pq.ParquetWriter(segment.path, table.schema, compression="none") as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({key: value for key, value in keys.items() if key != b"ARROW:schema"})
+    return segment.metadata.first_seq
+
+
+def accounts_changed(capture: Path, change: Callable[[Accounts], Accounts]) -> None:
+    """Make the kernel's counters in capture.json disagree with the rows."""
+    path = capture / DOCUMENT_NAME
+    document = CaptureDocument.load(path)
+    assert document.accounts is not None
+    path.write_bytes(replace(document, accounts=change(document.accounts)).dump())
+
+
+def end_seq(capture: Capture) -> int:
+    """Give one past the last ticket, where `account` reports."""
+    return capture.segments[-1].metadata.end_seq
+
+
+# ---- Finding an occasion ----------------------------------------------------------------------------------
+
+
+def _mutated(rows: list[Row], rule: str, at: int) -> Mutated:
+    numbered = renumbered(rows)
+    return Mutated(numbered, rule, numbered[at]["seq"])
+
+
+def _actor(row: Row) -> Identity:
+    return row["tid"], row["start_ns"]
+
+
+def _involved(row: Row) -> set[object]:
+    if row["kind"] == "gap":
+        return {"anybody"}
+    # By process: a takeover concerns more than one thread.
+    return {"anybody", row["tgid"], row.get("child_tgid")} - {None, "anybody"}
+
+
+def _acts_by_identity(rows: list[Row]) -> dict[Identity, list[int]]:
+    acts: dict[Identity, list[int]] = defaultdict(list)
+    for at, row in enumerate(rows):
+        if row["kind"] in ("fork", "exec", "exit"):
+            acts[_actor(row)].append(at)
+    return acts
+
+
+def _born_and_acting(rows: list[Row]) -> Iterator[tuple[int, list[int]]]:
+    """Give each fork's row number with those of the child's own rows, if it has some."""
+    acts = _acts_by_identity(rows)
+    for at, row in enumerate(rows):
+        if row["kind"] == "fork":
+            own = acts.get((row["child_tid"], row["child_start_ns"]))
+            if own:
+                yield at, own
+
+
+def _whole_lives(rows: list[Row]) -> Iterator[list[int]]:
+    """Give the row numbers of each process leader that exits once, as the last thread."""
+    for acts in _acts_by_identity(rows).values():
+        last = rows[acts[-1]]
+        exits = [at for at in acts if rows[at]["kind"] == "exit"]
+        if exits == acts[-1:] and last["last_thread"] and last["tid"] == last["tgid"]:
+            yield acts
+
+
+def _exit_moved_before(rows: list[Row], kind: str, rule: str) -> Mutated:
+    for acts in _whole_lives(rows):
+        if len(acts) >= 2 and rows[acts[-2]]["kind"] == kind:
+            before, end = acts[-2], acts[-1]
+            moved = [*rows[:before], rows[end], *rows[before:end], *rows[end + 1 :]]
+            return _mutated(moved, rule, before + 1)
+    raise LookupError(f"no process whose last row but its exit is {kind}")
