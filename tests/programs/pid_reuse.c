@@ -1,7 +1,7 @@
 /* One pid, many processes: pid_reuse [TIMES], 20 unless told. Prints the pid.
  *
  * clone3(2) with set_tid gives each child the pid of the one before (Linux 5.5, CAP_CHECKPOINT_RESTORE or
- * CAP_SYS_ADMIN). Should somebody else get that pid in between (EEXIST), the next free one is tried.
+ * CAP_SYS_ADMIN). Should somebody else have that pid (EEXIST), the next one is tried.
  * Status 0 if the children ended with 0, 1, 2, ... in turn; 77 if the kernel refuses set_tid.
  */
 #include <errno.h>
@@ -32,7 +32,7 @@ static pid_t fork_as(pid_t wanted)
 int main(int argc, char **argv)
 {
 	int times = argc > 1 ? atoi(argv[1]) : 20, attempts = ATTEMPTS;
-	pid_t wanted = getpid() + 1000, child;
+	pid_t wanted = getpid() > 2000 ? getpid() - 1000 : getpid() + 1000, child; /* below pid_max, and not next */
 	int i, status;
 
 	for (i = 0; i < times; i++) {
