@@ -106,6 +106,13 @@ static ALWAYS_INLINE void publish(struct slot *slot, u64 ticket)
 	__sync_lock_test_and_set(&slot->stamp, 2 * ticket + 2);
 }
 
+/* A slot that was taken, of a span that is given up, must not stay odd: it would be lost to every lap to
+ * come. This stamp is even, below what a reader of this ticket waits for, and above the last lap's. */
+static ALWAYS_INLINE void release(struct slot *slot, u64 ticket)
+{
+	__sync_lock_test_and_set(&slot->stamp, 2 * ticket);
+}
+
 /* The whole span is given up, even if some of its slots are written: half an event is none. */
 static ALWAYS_INLINE void abandon(struct account *account, u32 kind, u64 ticket, u32 span)
 {
@@ -341,8 +348,10 @@ int on_exec(u64 *ctx)
 		if (i >= opaque(span, arguments))
 			break;
 		slot = take(ticket + i);
-		if (!slot)
+		if (!slot) {
+			release(head, ticket);
 			goto abandoned;
+		}
 		slot->kind = KIND_EXEC;
 		slot->span = span;
 		slot->index = i;

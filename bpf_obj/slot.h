@@ -8,6 +8,7 @@
  * the span of one event.
  *
  *   stamp    0      never written
+ *            2t     ticket t was being written, and is given up with the rest of its span
  *            2t+1   ticket t is being written
  *            2t+2   ticket t is ready
  *
