@@ -195,36 +195,22 @@ class Lineage:
         return tuple(self._family.child[first:end].tolist()) if first != end else ()
 
     def _steps(self, first: int, end: int) -> tuple[Step, ...]:
-        if first == end:
-            return ()
-        rows = self._family.execs[first:end]
-        argv = self._family.argv[first:end].to_pylist()
-        return tuple(
-            self._step(*values, argv=arguments)
-            for *values, arguments in zip(*(rows[name].tolist() for name in _STEP_FIELDS), argv, strict=True)
-        )
+        return tuple(self._each_step(first, end)) if first != end else ()
 
-    def _step(
-        self,
-        seq: int,
-        boot_ns: int,
-        filename: int,
-        truncated: bool,
-        comm: int,
-        tid: int,
-        old_tid: int,
-        *,
-        argv: list[str | None] | None,
-    ) -> Step:
-        return Step(
-            seq=seq,
-            boot_ns=boot_ns,
-            filename=self._text(filename),
-            argv=tuple(argument or "" for argument in argv or ()),
-            argv_truncated=truncated,
-            comm=self._text(comm) or "",
-            old_tid=old_tid if old_tid not in {0, tid} else None,
-        )
+    def _each_step(self, first: int, end: int) -> Iterator[Step]:
+        rows = self._family.execs[first:end]
+        fields = zip(*(rows[name].tolist() for name in _STEP_FIELDS), strict=True)
+        for values, argv in zip(fields, self._family.argv[first:end].to_pylist(), strict=True):
+            seq, boot_ns, filename, truncated, comm, tid, old_tid = values
+            yield Step(
+                seq=seq,
+                boot_ns=boot_ns,
+                filename=self._text(filename),
+                argv=tuple(argument or "" for argument in argv or ()),
+                argv_truncated=truncated,
+                comm=self._text(comm) or "",
+                old_tid=old_tid if old_tid not in {0, tid} else None,
+            )
 
 
 def _endings(exits: Rows, at: Numbers) -> Iterator[Ending | None]:
