@@ -39,7 +39,8 @@ def _dtype(btf: Btf, type_id: int, depth: int) -> np.dtype[Any]:
         element = _dtype(btf, array.element, depth - 1)
         if element.itemsize * array.count > _ARRAY_BYTES_MAX:
             raise MalformedObjectError(f"{btf.origin}: an array of {array.count} elements is too large")
-        return np.dtype((element, (array.count,)))
+        base, shape = element.subdtype or (element, ())
+        return np.dtype((base, (array.count, *shape)))
     if record.kind is Kind.PTR:
         return np.dtype("<u8")
     if record.size_or_type not in _WIDTHS:

@@ -217,12 +217,21 @@ def _constants_set(spec: ObjectSpec, rodata: Mapping[str, int | bytes]) -> dict[
         )
         if section is None or variable is None:
             raise MalformedObjectError(f"{spec.name} has no constant {name}")
-        signed = isinstance(value, int) and value < 0
-        octets = value.to_bytes(variable.size, "little", signed=signed) if isinstance(value, int) else value
-        if len(octets) != variable.size:
-            raise MalformedObjectError(f"constant {name} has {variable.size} bytes, not {len(octets)}")
+        octets = _octets(name, value, variable.size)
         contents[section][variable.offset : variable.offset + variable.size] = octets
     return {name: bytes(content) for name, content in contents.items()}
+
+
+def _octets(name: str, value: int | bytes, size_bytes: int) -> bytes:
+    if isinstance(value, bytes):
+        octets = value
+    elif -(1 << 8 * size_bytes - 1) <= value < 1 << 8 * size_bytes:
+        octets = value.to_bytes(size_bytes, "little", signed=value < 0)
+    else:
+        raise MalformedObjectError(f"constant {name} can't be {value}: it has {size_bytes} bytes")
+    if len(octets) != size_bytes:
+        raise MalformedObjectError(f"constant {name} has {size_bytes} bytes, not {len(octets)}")
+    return octets
 
 
 def _load_program(

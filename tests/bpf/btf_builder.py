@@ -46,6 +46,10 @@ class BtfBuilder:
         self._types.append(struct.pack(f"<{len(packed)}I", *packed))
         return len(self._types)
 
+    def next_id(self) -> int:
+        """The id of the type that comes next, for types that hold themselves."""
+        return len(self._types) + 1
+
     def int(self, name: str = "int", size: int = 4, signed: bool = True, offset_bits: int = 0) -> int:
         return self.add(Kind.INT, name, size, [signed << 24 | offset_bits << 16 | size * 8])
 

@@ -6,7 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from linnix_rec.bpf.core_compat import TypeIn, essential_name, fields_compatible, types_compatible, types_match
+from linnix_rec.bpf.core_compat import (
+    TypeIn,
+    essential_name,
+    fields_compatible,
+    types_compatible,
+    types_match,
+)
 from tests.bpf.btf_builder import BtfBuilder
 
 Make = Callable[[BtfBuilder], int]

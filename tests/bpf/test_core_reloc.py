@@ -135,11 +135,11 @@ FIELDS = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "local", "access", "target", "expected"), [row[1:] for row in FIELDS], ids=[row[0] for row in FIELDS]
+    ("kind", "local", "access", "target", "expected"),
+    [row[1:] for row in FIELDS],
+    ids=[row[0] for row in FIELDS],
 )
-def test_fields(
-    kind: CoreKind, local: Make, access: tuple[int, ...], target: Make, expected: Fixup
-) -> None:
+def test_fields(kind: CoreKind, local: Make, access: tuple[int, ...], target: Make, expected: Fixup) -> None:
     assert solve(kind, local, access, target) == expected
 
 
@@ -206,7 +206,9 @@ ENUMERATORS = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "index", "target", "expected"), [row[1:] for row in ENUMERATORS], ids=[row[0] for row in ENUMERATORS]
+    ("kind", "index", "target", "expected"),
+    [row[1:] for row in ENUMERATORS],
+    ids=[row[0] for row in ENUMERATORS],
 )
 def test_enumerators(kind: CoreKind, index: int, target: Make, expected: Fixup) -> None:
     assert solve(kind, color, (index,), target) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -160,7 +161,5 @@ def test_a_garbled_file_is_refused_or_read(data: st.DataObject) -> None:
     content = bytearray(FEATURES.read_bytes())
     for _ in range(data.draw(st.integers(1, 8))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with suppress(MalformedObjectError):
         assert read_object_spec(bytes(content), "x").name == "x"
-    except MalformedObjectError as error:
-        assert str(error)
