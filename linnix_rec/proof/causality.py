@@ -66,7 +66,8 @@ class CausalCheck:
         """Take the next rows; columns besides `CAUSAL_COLUMNS` are not needed."""
         self._held.append(rows_of(batch))
         self._held_rows += batch.num_rows
-        if self._held_rows >= self._rows_at_once:
+        # A batch costs some passes over the living: so many living want as many rows.
+        if self._held_rows >= max(self._rows_at_once, self._living.tid.size):
             self._check_held()
 
     def results(self) -> tuple[RuleResult, ...]:
@@ -232,7 +233,8 @@ class _Mentions:
         tid = _interleaved(rows.tid, rows.child_tid)[place]
         order = _stable_order(tid)
         place = place[order]
-        return _Mentions(tid[order], place, kind[place], _interleaved(rows.start_ns, rows.child_start_ns)[place])
+        start_ns = _interleaved(rows.start_ns, rows.child_start_ns)[place]
+        return _Mentions(tid[order], place, kind[place], start_ns)
 
     def groups_with_misfits(self) -> NDArray[np.intp]:
         """Give the groups, some repeatedly, in which a mention does not plainly follow the one before it.

@@ -14,7 +14,9 @@ from linnix_rec.proof.verdict import RuleResult, Tally
 SPAN_MAX: Final = 16
 
 #: The columns read; a reader may leave out the others.
-TICKET_COLUMNS: Final = ("seq", "slots", "kind", "boot_ns", "lost", "reason")
+TICKET_COLUMNS: Final = ("seq", "slots", "kind", "boot_ns")
+#: Read too, unless no row is thought to be a gap; one that comes without them takes no tickets.
+GAP_COLUMNS: Final = ("lost", "reason")
 
 _FURTHEST: Final = 1 << 63
 
@@ -71,10 +73,9 @@ class TicketCheck:
         tickets = slots.astype(np.uint64)
         misshapen = (slots == 0) | (slots > SPAN_MAX)
         if gaps.size:
-            lost = columns.uint64(batch, "lost")[gaps]
+            lost = self._lost_in(batch, gaps)
             tickets[gaps] = lost
             misshapen[gaps] = (slots[gaps] != 0) | (lost == 0)
-            self._take_lost(batch, gaps, lost)
         self.event_tickets += int(tickets.sum()) - int(tickets[gaps].sum())
         expected = np.empty_like(seq)
         expected[0] = self._next_seq
@@ -84,12 +85,16 @@ class TicketCheck:
             self._tally.violate(int(seq[row]), _offence(int(seq[row]), int(expected[row]), int(tickets[row])))
         self._next_seq = (int(seq[-1]) + int(tickets[-1])) % (1 << 64)
 
-    def _take_lost(self, batch: pa.RecordBatch, gaps: NDArray[np.intp], lost: NDArray[np.uint64]) -> None:
+    def _lost_in(self, batch: pa.RecordBatch, gaps: NDArray[np.intp]) -> NDArray[np.uint64]:
+        if not set(GAP_COLUMNS) <= set(batch.schema.names):
+            return np.zeros(gaps.size, np.uint64)
+        lost = columns.uint64(batch, "lost")[gaps]
         indices, reasons = columns.names(batch, "reason")
         known = columns.valid(batch, "reason")[gaps]
         for row, (index, count) in enumerate(zip(indices[gaps].tolist(), lost.tolist(), strict=True)):
             reason = reasons[index] if known[row] else ""
             self.lost[reason] = self.lost.get(reason, 0) + count
+        return lost
 
     def _take_times(self, boot_ns: NDArray[np.int64], gaps: NDArray[np.intp]) -> None:
         if gaps.size:
