@@ -142,10 +142,11 @@ class Btf:
     def __init__(self, content: bytes, origin: str = "BTF") -> None:
         self.content = content
         self.origin = origin
-        type_section, self._strings = _sections(content, origin)
-        self._words: npt.NDArray[np.uint32] = np.frombuffer(type_section, "<u4")
+        self._words, self._strings = _sections(content, origin)
         self._starts = _record_starts(self._words, origin)
         self._name_offsets = self._words[self._starts]
+        self._found: dict[str, tuple[int, ...]] = {}  # searches cost a millisecond each in a vmlinux
+        self._members: dict[int, tuple[Member, ...]] = {}
         self._kinds = ((self._words[self._starts + 1] >> 24) & 0x1F).astype(np.uint8)
         self._members: dict[int, tuple[Member, ...]] = {}  # task_struct has 230, and is asked for often
 
@@ -178,14 +179,10 @@ class Btf:
 
     def find(self, name: str, *kinds: Kind) -> tuple[int, ...]:
         """Ids, ascending, of all types called `name`; of any of `kinds` if there are some."""
-        offsets = self._string_offsets(name)
-        if not offsets:
-            return ()
-        wanted = self._name_offsets == offsets[0]
-        for offset in offsets[1:]:
-            wanted |= self._name_offsets == offset
-        ids = (np.flatnonzero(wanted) + 1).tolist()
-        return tuple(i for i in ids if not kinds or self._kinds[i - 1] in kinds)
+        if name not in self._found:
+            wanted = np.isin(self._name_offsets, self._string_offsets(name))
+            self._found[name] = tuple((np.flatnonzero(wanted) + 1).tolist())
+        return tuple(i for i in self._found[name] if not kinds or self._kinds[i - 1] in kinds)
 
     def of_kind(self, *kinds: Kind) -> tuple[int, ...]:
         """Ids, ascending, of all types of `kinds`."""
@@ -345,8 +342,8 @@ def tracepoint_parameters(btf: Btf, tracepoint: str) -> int:
     return len(btf.parameters(tracepoint_prototype(btf, tracepoint)[1])) - 1
 
 
-def _sections(content: bytes, origin: str) -> tuple[bytes, bytes]:
-    """The type section and the string section."""
+def _sections(content: bytes, origin: str) -> tuple[npt.NDArray[np.uint32], bytes]:
+    """The type section, in words, and the string section."""
     if len(content) < _HEADER.size:
         raise MalformedObjectError(f"{origin} is no BTF: only {len(content)} bytes")
     magic, version, _, header, type_at, type_bytes, text_at, text_bytes = _HEADER.unpack_from(content)
@@ -362,7 +359,7 @@ def _sections(content: bytes, origin: str) -> tuple[bytes, bytes]:
     strings = content[header + text_at : text_end]
     if strings[:1] != b"\0" or strings[-1:] != b"\0":
         raise MalformedObjectError(f"{origin} is damaged: its strings do not begin and end with NUL")
-    return content[header + type_at : type_end], strings
+    return np.frombuffer(content, "<u4", type_bytes // 4, header + type_at), strings
 
 
 def _record_starts(words: npt.NDArray[np.uint32], origin: str) -> npt.NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from linnix_rec.bpf.btf import COMPOSITES, Btf, Kind, Type
+from linnix_rec.bpf.btf import COMPOSITES, Btf, Kind, Member, Type
 from linnix_rec.bpf.core_compat import TypeIn, fields_compatible
 from linnix_rec.bpf.errors import MalformedObjectError, RelocationError
 from linnix_rec.bpf.spec import CoreRelocation
@@ -132,10 +132,7 @@ def _member_by_index(place: Place, record: Type, index: int) -> tuple[str, Place
     members = place.type.btf.members(record.id)
     if index >= len(members):
         return None
-    member = members[index]
-    offset_bits = place.offset_bits + member.offset_bits
-    last = index == len(members) - 1
-    return member.name, Place(place.type.other(member.type), offset_bits, member.bitfield_bits, last)
+    return members[index].name, _placed(place, members[index], last=index == len(members) - 1)
 
 
 def _member_by_name(place: Place, name: str, depth: int = _DEPTH_MAX) -> Place | None:
@@ -143,12 +140,17 @@ def _member_by_name(place: Place, name: str, depth: int = _DEPTH_MAX) -> Place |
     record = place.record
     if record.kind not in COMPOSITES or depth < 0:
         return None
-    for index in range(record.elements):
-        found = _member_by_index(place, record, index)
-        if found is None:
-            break
-        if found[0] == name:
-            return found[1]
-        if not found[0] and (inner := _member_by_name(found[1], name, depth - 1)) is not None:
-            return inner
+    members = place.type.btf.members(record.id)
+    for member in members:
+        if member.name == name:
+            return _placed(place, member, last=member is members[-1])
+        if not member.name:
+            inner = _member_by_name(_placed(place, member, last=False), name, depth - 1)
+            if inner is not None:
+                return inner
     return None
+
+
+def _placed(place: Place, member: Member, last: bool) -> Place:
+    offset_bits = place.offset_bits + member.offset_bits
+    return Place(place.type.other(member.type), offset_bits, member.bitfield_bits, last)
