@@ -38,8 +38,8 @@ Begin with:
   linnix-rec verify build.lrec                   prove that the capture is whole
   linnix-rec replay build.lrec                   see who started whom
 
-Recording needs Linux 5.15 or newer with BTF, and root; 'linnix-rec doctor' says what this host lacks.
-Reading a capture needs neither.
+Recording needs Linux 5.15 or newer with BTF, and root or CAP_BPF and CAP_PERFMON; 'linnix-rec doctor'
+says what this host lacks. Reading a capture needs none of it.
 """
 
 
@@ -86,8 +86,7 @@ class CommandLine(click.Group):
                 return status_of(self.invoke(context))
         except BaseException as failure:
             command = context.invoked_subcommand if context else None
-            debug = preferences(context).debug
-            return conclude(failure, command=command, debug=debug)
+            return conclude(failure, command=command, chosen=preferences(context))
 
 
 main = CommandLine(

@@ -17,10 +17,12 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
 
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from linnix_rec.cli.terminal import Preferences
 from linnix_rec.errors import LinnixRecError, RecordingError
 
 STATUS_FAILED = 1
@@ -36,17 +38,20 @@ def status_of(result: object) -> int:
     return result if isinstance(result, int) else 0
 
 
-def conclude(failure: BaseException, *, command: str | None, debug: bool) -> int:
-    """Say on stderr what ended `command`, and return the process's exit status."""
+def conclude(failure: BaseException, *, command: str | None, chosen: Preferences) -> int:
+    """Say on stderr what ended `command`, as fully as `chosen`, and return the process's exit status."""
     if isinstance(failure, click.exceptions.Exit):
         return failure.exit_code
     if isinstance(failure, SystemExit):
         return _exit_code(failure)
     if isinstance(failure, KeyboardInterrupt):
         return _die_of_interrupt()
-    if debug:
+    if chosen.debug:
         traceback.print_exception(failure)
     status = _explain(failure)
+    if chosen.verbosity:
+        for cause in _causes(failure):
+            complain(f"because: {type(cause).__name__}: {cause}")
     if command == "record" and not isinstance(failure, RecordingError):
         return STATUS_RECORDER_FAILED
     return status
@@ -110,6 +115,14 @@ def _explain_refusal(refusal: OSError) -> int:
     subject = f"{os.fsdecode(refusal.filename)}: " if isinstance(refusal.filename, (str, bytes)) else ""
     complain(f"error: {subject}{reason} (--debug shows where)")
     return STATUS_FAILED
+
+
+def _causes(failure: BaseException) -> Iterator[BaseException]:
+    """What `failure` was raised for, nearest first."""
+    cause = failure.__cause__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def _sentence(message: str) -> str:

@@ -24,7 +24,7 @@ def common_options() -> list[click.Parameter]:
             is_eager=True,
             expose_value=False,
             callback=_set_verbose,
-            help="Say more on stderr; twice, everything.",
+            help="Say more on stderr: what each error came from.",
         ),
         click.Option(
             ["--debug"],

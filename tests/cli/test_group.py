@@ -160,6 +160,14 @@ def test_debug_shows_the_traceback(run_as: Run, place: str) -> None:
     assert result.stderr.splitlines()[-1].startswith("linnix-rec: internal error")
 
 
+@pytest.mark.parametrize(("options", "said"), [((), 1), (("-v",), 2)])
+def test_verbose_tells_what_an_error_came_from(run_as: Run, options: tuple[str, ...], said: int) -> None:
+    failure = UnreadableCaptureError("so")
+    failure.__cause__ = EOFError("cut\nshort")
+    lines = ["linnix-rec: error: so", "linnix-rec: because: EOFError: cut\\nshort"]
+    assert run_as("show", failing(failure), *options).stderr.splitlines() == lines[:said]
+
+
 def test_refusal_by_the_system_names_the_file(run_as: Run) -> None:
     result = run_as("show", failing(PermissionError(errno.EACCES, "Permission denied", "/a\nb")))
     assert result.exit_code == 1
