@@ -7,7 +7,7 @@ from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
 from linnix_rec.capture.text import printable
-from linnix_rec.proof.verdict import Offence, RuleResult, Verdict
+from linnix_rec.proof.verdict import RuleResult, Verdict
 from linnix_rec.report import words
 from linnix_rec.report.ink import PLAIN, Ink
 from linnix_rec.report.layout import cut_to
@@ -98,8 +98,10 @@ def causal_line(rules: Sequence[RuleResult], events: int, lost_tickets: int, cap
         unknown = sum(rule.unknown for rule in rules)
         doubt = f" ({unknown:,} unknown for what a gap may hide)" if unknown else ""
         return f"causal: {counts}, {words.joined(rule.name for rule in rules)} hold{doubt}"
-    where = words.joined(f"{rule.name} {_times(rule.violated)}{_first_seq(rule.first)}" for rule in broken)
-    return f"not causal: {where} violated ({counts}); next: linnix-rec verify {words.quoted(capture)}"
+    where = words.joined(map(_violation, broken))
+        f"{rule.name} is violated {_times(rule.violated)}{_first_seq(rule)}" for rule in broken
+    )
+    return f"not causal: {where} ({counts}); next: linnix-rec verify {words.quoted(capture)}"
 
 
 def json_verdicts(proofs: Sequence[Proof]) -> str:
@@ -126,8 +128,9 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count:,} times"
 
 
-def _first_seq(first: Sequence[Offence]) -> str:
-    return f" (first at seq {first[0].seq})" if first else ""
+def _violation(rule: RuleResult) -> str:
+    first = f" (first at seq {rule.first[0].seq})" if rule.first else ""
+    return f"{rule.name} is violated {_times(rule.violated)}{first}"
 
 
 def _proof_object(proof: Proof) -> dict[str, Any]:

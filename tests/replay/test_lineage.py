@@ -297,7 +297,7 @@ def test_empty_capture_has_no_processes() -> None:
 
 
 def random_story(seed: int) -> Story:
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311
     story = Story()
     alive = [story.task(100)]
     for tid in range(101, 140):

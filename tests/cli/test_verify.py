@@ -1,0 +1,114 @@
+"""Claims about `linnix-rec verify`: the exit status, and lines that say what to do next."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from click.testing import CliRunner, Result
+
+from linnix_rec.cli import main
+from tests.story import Story, write_capture
+
+
+def story(*, lost: int = 0, twice: bool = False) -> Story:
+    told = Story()
+    shell = told.task(100)
+    child = told.fork(shell, 101)
+    told.exec(child, "/bin/true", ["true"])
+    told.exit(child)
+    if twice:
+        told.exit(child)
+    if lost:
+        told.gap(lost)
+    told.exit(shell)
+    return told
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    return write_capture(tmp_path / "whole.lrec", story())
+
+
+@pytest.fixture
+def lossy(tmp_path: Path) -> Path:
+    return write_capture(tmp_path / "lossy.lrec", story(lost=3))
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> Path:
+    return write_capture(tmp_path / "wrong.lrec", story(twice=True))
+
+
+def verify(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["verify", *map(str, arguments)])
+
+
+def test_whole_capture_is_proven(whole: Path) -> None:
+    result = verify(whole)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == "proven: 5 events, 0 lost, in causal order"
+    assert [line.split()[0] for line in result.stdout.splitlines()[:-1]] == [
+        *("sequence", "birth", "death", "parent", "once", "digest", "account")
+    ]
+    assert result.stderr == ""
+
+
+def test_violation_is_named_with_its_seq_and_where_to_look(wrong: Path) -> None:
+    result = verify(wrong)
+    assert result.exit_code == 1
+    assert "            seq 4: " in result.stdout
+    assert result.stdout.splitlines()[-1] == f"look there: linnix-rec show --seq 0:14 {wrong}"
+
+
+def test_loss_is_not_proven_unless_allowed(lossy: Path) -> None:
+    assert verify(lossy).exit_code == 1
+    assert "not proven: 3 tickets lost in 1 gap (5 events)" in verify(lossy).stdout
+    assert verify("--allow-loss", lossy).exit_code == 0
+
+
+def test_allowed_loss_excuses_nothing_else(wrong: Path) -> None:
+    assert verify("--allow-loss", wrong).exit_code == 1
+
+
+def test_unfinished_capture_is_not_proven(tmp_path: Path) -> None:
+    result = verify(write_capture(tmp_path / "cut.lrec", story(), finished=False))
+    assert result.exit_code == 1
+    assert "the recording was not finished" in result.stdout
+
+
+def test_worst_status_of_several_counts(whole: Path, wrong: Path, tmp_path: Path) -> None:
+    assert verify(whole, wrong).exit_code == 1
+    result = verify(tmp_path / "missing.lrec", wrong, whole)
+    assert result.exit_code == 3
+    assert result.stdout.splitlines()[0] == str(tmp_path / "missing.lrec")
+    assert str(whole) in result.stdout.splitlines()
+    assert result.stderr.count("\n") == 1
+    assert "does not exist" in result.stderr
+
+
+def test_quiet_prints_nothing(whole: Path, wrong: Path) -> None:
+    for path, status in ((whole, 0), (wrong, 1)):
+        result = verify("-q", path)
+        assert (result.exit_code, result.output) == (status, "")
+
+
+def test_json_is_one_document(whole: Path, wrong: Path) -> None:
+    result = verify("--format", "json", whole, wrong)
+    assert result.exit_code == 1
+    assert [told["verdict"] for told in json.loads(result.stdout)["captures"]] == ["proven", "not proven"]
+
+
+def test_junit_is_well_formed(wrong: Path) -> None:
+    result = verify("--format", "junit", wrong)
+    (suite,) = ET.fromstring(result.stdout)  # noqa: S314
+    assert suite.get("name") == str(wrong)
+    assert int(suite.get("failures", "0")) >= 1
+
+
+def test_lying_document_is_unreadable(whole: Path) -> None:
+    document = whole / "capture.json"
+    document.write_text(document.read_text().replace('"ring_slots": ', '"ring_slots": -'))
+    result = verify(whole)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "ring_slots" in result.stderr

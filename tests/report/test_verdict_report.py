@@ -1,0 +1,125 @@
+"""Claims about verdicts as text, JSON and JUnit."""
+
+import json
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
+from linnix_rec.proof.verdict import Offence, RuleResult, Verdict
+from linnix_rec.report.layout import columns_of
+from linnix_rec.report.verdict import Proof, causal_line, json_verdicts, junit_verdicts, verdict_lines
+
+SEQUENCE = RuleResult("sequence", checked=1234, note="rows")
+DEATH = RuleResult(
+    "death",
+    checked=500,
+    violated=4,
+    unknown=2,
+    first=tuple(Offence(seq, f"task {seq} forks after its exit") for seq in (117, 118, 119, 120)),
+)
+PROVEN = Verdict(
+    rules=(SEQUENCE, RuleResult("death", checked=500)),
+    events={"fork": 1000, "exit": 234},
+    lost_tickets=0,
+    gaps=0,
+    largest_inversion_ns=0,
+    finished=True,
+    ordered=True,
+)
+BROKEN = replace(PROVEN, rules=(SEQUENCE, DEATH), largest_inversion_ns=3200)
+LOSSY = replace(PROVEN, events={**PROVEN.events, "gap": 2}, lost_tickets=17, gaps=2)
+
+
+def lines(verdict: Verdict, status: int, width: int | None = None) -> list[str]:
+    return list(verdict_lines(Proof("a b.lrec", status, verdict), width=width))
+
+
+def test_proven_ends_with_its_counts() -> None:
+    assert lines(PROVEN, 0) == [
+        "sequence         1,234 checked  holds  rows",
+        "death              500 checked  holds",
+        "proven: 1,234 events, 0 lost, in causal order",
+    ]
+
+
+def test_violation_names_the_first_offenders_and_where_to_look() -> None:
+    assert lines(BROKEN, 1)[1:] == [
+        "death              500 checked  4 violated, 2 unknown",
+        "            seq 117: task 117 forks after its exit",
+        "            seq 118: task 118 forks after its exit",
+        "            seq 119: task 119 forks after its exit",
+        "            and 1 more",
+        "timestamps run back by up to 3.20 µs: no violation, seq is the order",
+        "not proven: death is violated 4 times (1,234 events)",
+        "look there: linnix-rec show --seq 107:127 'a b.lrec'",
+    ]
+
+
+def test_loss_is_not_proven_unless_allowed() -> None:
+    assert lines(LOSSY, 1)[-2:] == [
+        "not proven: 17 tickets lost in 2 gaps (1,234 events)",
+        "see where: linnix-rec show --kind gap 'a b.lrec'",
+    ]
+    assert lines(LOSSY, 0)[-2] == "accepted with loss: 17 tickets lost in 2 gaps (1,234 events)"
+
+
+def test_unfinished_and_unnumbered_captures_say_what_they_are() -> None:
+    assert lines(replace(PROVEN, finished=False), 1)[-1] == (
+        "not proven: the recording was not finished (it still runs, or the recorder died) (1,234 events)"
+    )
+    assert lines(replace(PROVEN, ordered=False), 0)[-1] == (
+        "causal; completeness unknown, for its source numbers no events: 1,234 events"
+    )
+
+
+def test_notes_are_cut_to_the_terminal() -> None:
+    long = replace(PROVEN, rules=(replace(SEQUENCE, note="x" * 200),))
+    assert columns_of(lines(long, 0, width=60)[0]) == 60
+
+
+def test_files_that_offend_have_no_events_to_look_at() -> None:
+    digest = RuleResult("digest", checked=2, violated=1, first=(Offence(0, "segment has another SHA-256"),))
+    assert not lines(replace(PROVEN, rules=(digest,)), 1)[-1].startswith("look there")
+
+
+def test_json_holds_every_figure() -> None:
+    told = json.loads(json_verdicts([Proof("a.lrec", 1, BROKEN), Proof("b", 3, unreadable="b is a file")]))
+    broken, unreadable = told["captures"]
+    assert broken["exit_status"] == 1
+    assert broken["verdict"] == "not proven"
+    assert broken["rules"][1]["violated"] == 4
+    assert broken["rules"][1]["first"][0] == {"seq": 117, "message": "task 117 forks after its exit"}
+    assert unreadable == {
+        "capture": "b",
+        "exit_status": 3,
+        "verdict": "unreadable",
+        "summary": "unreadable: b is a file",
+    }
+
+
+def test_junit_has_a_suite_a_capture_and_a_case_a_rule() -> None:
+    text = junit_verdicts([Proof('<"a&\x1b".lrec>', 1, BROKEN), Proof("b", 3, unreadable="b is a file")])
+    broken, unreadable = ET.fromstring(text)  # noqa: S314
+    assert broken.get("name") == r'<"a&\x1b".lrec>'
+    assert (broken.get("tests"), broken.get("failures"), broken.get("errors")) == ("3", "1", "0")
+    assert [case.get("name") for case in broken] == ["sequence", "death", "complete"]
+    failure = broken[1].find("failure")
+    assert failure is not None
+    assert failure.get("message") == "4 violated"
+    assert (failure.text or "").splitlines()[0] == "seq 117: task 117 forks after its exit"
+    assert unreadable.get("errors") == "1"
+
+
+def test_junit_reports_loss_as_incomplete_unless_allowed() -> None:
+    for status, failures in ((1, "1"), (0, "0")):
+        (suite,) = ET.fromstring(junit_verdicts([Proof("a", status, LOSSY)]))  # noqa: S314
+        assert suite.get("failures") == failures
+
+
+def test_causal_line_tells_what_holds_or_where_it_breaks() -> None:
+    assert causal_line((RuleResult("birth"), RuleResult("death")), 1234, 0, "a.lrec") == (
+        "causal: 1,234 events, 0 lost, birth and death hold"
+    )
+    assert causal_line((RuleResult("birth"), DEATH), 1234, 17, "a.lrec") == (
+        "not causal: death is violated 4 times (first at seq 117) (1,234 events, 17 lost); "
+        "next: linnix-rec verify a.lrec"
+    )
