@@ -99,8 +99,6 @@ def causal_line(rules: Sequence[RuleResult], events: int, lost_tickets: int, cap
         doubt = f" ({unknown:,} unknown for what a gap may hide)" if unknown else ""
         return f"causal: {counts}, {words.joined(rule.name for rule in rules)} hold{doubt}"
     where = words.joined(map(_violation, broken))
-        f"{rule.name} is violated {_times(rule.violated)}{_first_seq(rule)}" for rule in broken
-    )
     return f"not causal: {where} ({counts}); next: linnix-rec verify {words.quoted(capture)}"
 
 
