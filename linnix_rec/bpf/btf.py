@@ -146,7 +146,6 @@ class Btf:
         self._starts = _record_starts(self._words, origin)
         self._name_offsets = self._words[self._starts]
         self._found: dict[str, tuple[int, ...]] = {}  # searches cost a millisecond each in a vmlinux
-        self._members: dict[int, tuple[Member, ...]] = {}
         self._kinds = ((self._words[self._starts + 1] >> 24) & 0x1F).astype(np.uint8)
         self._members: dict[int, tuple[Member, ...]] = {}  # task_struct has 230, and is asked for often
 
