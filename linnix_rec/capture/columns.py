@@ -1,6 +1,6 @@
 """numpy views of an event batch's columns; knows the schema's types, and nothing of what they mean.
 
-All views are zero-copy and must not be written to. Where a row's value is null, its number is
+All views are zero-copy and can not be written to. Where a row's value is null, its number is
 arbitrary: ask `valid`.
 """
 
@@ -20,7 +20,9 @@ def _values(array: pa.Array, dtype: DTypeLike) -> NDArray[Any]:
     buffer = array.buffers()[1]
     if buffer is None:
         return np.zeros(len(array), dtype)
-    return np.frombuffer(buffer, dtype, len(array), array.offset * np.dtype(dtype).itemsize)
+    values = np.frombuffer(buffer, dtype, len(array), array.offset * np.dtype(dtype).itemsize)
+    values.flags.writeable = False
+    return values
 
 
 def _bits(buffer: pa.Buffer, offset: int, count: int) -> NDArray[np.bool_]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from linnix_rec.capture.text import printable
+
 T = TypeVar("T")
 
 _UINT64_END = 1 << 64
@@ -39,7 +41,8 @@ def _decode(type_: Any, value: object, where: str) -> object:
     if origin is Mapping:
         inner = typing.get_args(type_)[1]
         return {
-            _text(key, where): _decode(inner, item, f"{where}.{key}") for key, item in _object(value, where)
+            _text(key, where): _decode(inner, item, f"{where}.{printable(key)}")
+            for key, item in _object(value, where)
         }
     return _decode_scalar(type_, value, where)
 
@@ -48,7 +51,7 @@ def _decode_scalar(type_: Any, value: object, where: str) -> object:
     if type_ is str:
         return _text(value, where)
     if type(value) is not type_:  # a bool is no int here
-        raise MalformedError(f"{where} is not {'a number' if type_ is int else 'true or false'}")
+        raise MalformedError(f"{where} is not {'a whole number' if type_ is int else 'true or false'}")
     if isinstance(value, int) and not 0 <= value < _UINT64_END:
         raise MalformedError(f"{where} is out of range")
     return value

@@ -13,6 +13,7 @@ from pathlib import Path
 from linnix_rec.capture.document import CaptureDocument, Segment
 from linnix_rec.capture.parquet import SegmentMetadata
 from linnix_rec.capture.segment import segment_name
+from linnix_rec.capture.text import printable
 from linnix_rec.errors import UnreadableCaptureError
 
 
@@ -85,7 +86,7 @@ def _list_findings(document: CaptureDocument) -> Iterator[Finding]:
             yield Finding(
                 "count",
                 entry.name,
-                f"capture.json begins it at seq {entry.first_seq}, and ends the one before at {before.end_seq}",
+                f"capture.json begins it at seq {entry.first_seq}, the one before ends at {before.end_seq}",
                 entry.first_seq,
             )
 
@@ -120,7 +121,10 @@ def _another_file(
 ) -> Finding | None:
     if file.metadata.capture_id != document.capture_id:
         return Finding(
-            "foreign", entry.name, f"it belongs to the capture {file.metadata.capture_id}", entry.first_seq
+            "foreign",
+            entry.name,
+            f"it belongs to the capture {printable(file.metadata.capture_id)}",
+            entry.first_seq,
         )
     other = next((other.name for other in document.segments if other.sha256 == digest), None)
     if digest != entry.sha256 and other is not None:
@@ -136,7 +140,7 @@ def _counts(entry: Segment, metadata: SegmentMetadata, parquet_rows: int) -> lis
         ("first seq", entry.first_seq, metadata.first_seq),
         ("end seq", entry.end_seq, metadata.end_seq),
         ("rows", entry.rows, parquet_rows),
-        ("rows of all kinds", entry.rows, _total(metadata.rows)),
+        ("rows by kind", entry.rows, _total(metadata.rows)),
     ]
 
 

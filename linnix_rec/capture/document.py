@@ -7,6 +7,7 @@ newer minor addition still reads; a newer `format_version` is refused. Strings t
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,10 +15,13 @@ from typing import Final
 
 from linnix_rec.capture.decode import MalformedError, decode
 from linnix_rec.capture.schema import FORMAT_VERSION
+from linnix_rec.capture.text import printable
 from linnix_rec.errors import UnreadableCaptureError
 
 DOCUMENT_NAME: Final = "capture.json"
 FORMAT: Final = "linnix-rec capture"
+
+_SEGMENT_NAME: Final = re.compile(r"segment-[0-9]{20}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -160,10 +164,23 @@ class CaptureDocument:
                 "upgrade it"
             )
         try:
-            return decode(CaptureDocument, value)
+            document = decode(CaptureDocument, value)
         except MalformedError as error:
             raise UnreadableCaptureError(f"{name} is damaged: {error}") from error
+        _check(document, name)
+        return document
 
     def dump(self) -> bytes:
         """Give the document as UTF-8 JSON with a final newline."""
         return (json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _check(document: CaptureDocument, name: str) -> None:
+    """Refuse what has the right types, and still can't be."""
+    if document.format_version < 1:
+        version = document.format_version
+        raise UnreadableCaptureError(f"{name} is damaged: there is no format version {version}")
+    for segment in document.segments:
+        if not _SEGMENT_NAME.fullmatch(segment.name):
+            wrong = printable(segment.name)
+            raise UnreadableCaptureError(f"{name} is damaged: no segment is called {wrong}")

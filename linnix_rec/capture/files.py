@@ -13,6 +13,8 @@ DIRECTORY_MODE: Final = 0o700
 #: Ends the name of a file that is still being written: no `*.parquet` glob matches it.
 PARTIAL_SUFFIX: Final = ".partial"
 
+_DIRECTORIES_SYNC: Final = os.name != "nt"
+
 Owner = tuple[int, int]
 
 
@@ -64,7 +66,7 @@ def make_directory(path: Path, owner: Owner | None) -> None:
 
 def sync_directory(path: Path) -> None:
     """Make names in a directory durable; Windows can't open directories and needs no such call."""
-    if os.name == "nt":
+    if not _DIRECTORIES_SYNC:
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -124,5 +124,5 @@ def parquet_writer(sink: Any) -> pq.ParquetWriter:
 
 
 def parquet_file(source: Any) -> pq.ParquetFile:
-    """Open a Parquet file for streaming reads by one thread; names stay dictionaries."""
-    return pq.ParquetFile(source, read_dictionary=_NAMES, pre_buffer=False, page_checksum_verification=True)
+    """Open a Parquet file for streaming reads by one thread; names come as dictionaries."""
+    return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)

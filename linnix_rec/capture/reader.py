@@ -21,6 +21,7 @@ from linnix_rec.capture.digest import Finding, SegmentFile, compare_files, sha25
 from linnix_rec.capture.document import DOCUMENT_NAME, CaptureDocument
 from linnix_rec.capture.parquet import SegmentMetadata, parquet_file
 from linnix_rec.capture.schema import EVENT_SCHEMA
+from linnix_rec.capture.text import printable
 from linnix_rec.errors import UnreadableCaptureError
 
 __all__ = ["Capture", "Finding", "SegmentFile", "open_capture"]
@@ -59,7 +60,8 @@ class Capture:
         """Yield events in seq order: those of tickets first_seq (included) to end_seq (not), of these kinds.
 
         Batches have up to `batch_rows` rows, and the columns asked for, in that order and in EVENT_SCHEMA's
-        types. Segments and row groups that can't hold such an event are not read; memory is that of one row group.
+        types. Segments and row groups that can't hold such an event are not read; memory is that of one
+        row group.
         Raises UnreadableCaptureError.
         """
         schema = (
@@ -193,7 +195,7 @@ def _open_segment(path: Path) -> SegmentFile:
 def _check_columns(schema: pa.Schema, path: Path) -> None:
     for field in EVENT_SCHEMA:
         if schema.get_field_index(field.name) < 0:
-            raise UnreadableCaptureError(f"can't read segment {path}: it has no column {field.name}, or two")
+            raise UnreadableCaptureError(f"can't read segment {path}: it has no column {field.name}")
         found = schema.field(field.name).type
         if found != field.type:
             raise UnreadableCaptureError(
@@ -227,5 +229,5 @@ def _check_values(batch: pa.RecordBatch, path: Path) -> None:
 
 
 def _damaged(path: Path, error: BaseException) -> UnreadableCaptureError:
-    lines = str(error).splitlines()
-    return UnreadableCaptureError(f"can't read segment {path}: {lines[0] if lines else type(error).__name__}")
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return UnreadableCaptureError(f"can't read segment {path}: {printable(reason)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from linnix_rec.capture import files
 from linnix_rec.capture.parquet import ROW_GROUP_ROWS, SegmentMetadata, parquet_writer
@@ -72,7 +73,12 @@ class OpenSegment:
         self._final = directory / self.name
         self._partial = directory / (self.name + files.PARTIAL_SUFFIX)
         self._file = _HashedFile(files.create(self._partial, owner))
-        self._parquet = parquet_writer(pa.PythonFile(self._file, mode="w"))
+        self._parquet: pq.ParquetWriter | None = None
+        try:
+            self._parquet = parquet_writer(pa.PythonFile(self._file, mode="w"))
+        except OSError:  # it begins with writing four bytes
+            self.abandon()
+            raise
 
     @property
     def size_bytes(self) -> int:
@@ -93,10 +99,12 @@ class OpenSegment:
 
     def write_row_group(self, table: pa.Table) -> None:
         """Write one row group; raises OSError."""
+        assert self._parquet is not None
         self._parquet.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
     def publish(self, metadata: SegmentMetadata) -> str:
         """Complete the file, make it durable under its name, and give its SHA-256; raises OSError."""
+        assert self._parquet is not None
         self._parquet.add_key_value_metadata(metadata.as_keys())
         self._parquet.close()
         digest = self._file.seal()
@@ -106,7 +114,8 @@ class OpenSegment:
     def abandon(self) -> None:
         """Remove the file, whatever state it is in."""
         self._file.abandon()
-        with contextlib.suppress(OSError, pa.ArrowException):
-            self._parquet.close()
+        if self._parquet is not None:
+            with contextlib.suppress(OSError, pa.ArrowException):
+                self._parquet.close()
         with contextlib.suppress(OSError):
             self._partial.unlink(missing_ok=True)

@@ -154,6 +154,13 @@ class CaptureWriter:
             self._fail(error)
         return self._document
 
+    def abandon(self) -> None:
+        """Drop what no closed segment holds, and leave the capture as a crash would: unfinished."""
+        if self._open is not None:
+            self._open.abandon()
+            self._open = None
+        self._pending.clear()
+
     def _take_some(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Take as many rows as the segment and its row group have room for, and give the rest."""
         if self._open is None:
@@ -202,10 +209,7 @@ class CaptureWriter:
             files.write_whole(path, content, self._owner)
 
     def _fail(self, error: OSError) -> NoReturn:
-        if self._open is not None:
-            self._open.abandon()
-            self._open = None
-        self._pending.clear()
+        self.abandon()
         why = "the disk is full" if error.errno in _DISK_FULL else error.strerror or str(error)
         self._failure = RecordingError(
             f"can't write to {self._directory}: {why}; the recording stops before seq {self._durable_seq}, "
