@@ -1,7 +1,6 @@
-"""Reads a BPF object file into an `ObjectSpec`; knows no kernel and opens nothing.
+"""Takes an ELF file of BPF code apart, with pyelftools; does not know what its sections mean to BPF.
 
-Sections and symbols come from pyelftools. Types, maps and relocation records come from `.BTF` and
-`.BTF.ext`. What is malformed or not supported raises `MalformedObjectError`.
+What is malformed or not supported raises `MalformedObjectError`; `definitions` makes sense of the rest.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ from linnix_rec.bpf.btf import Btf
 from linnix_rec.bpf.btf_ext import BtfExt, read_btf_ext
 from linnix_rec.bpf.errors import MalformedObjectError
 
-EM_BPF = "EM_BPF"
 DATA_PREFIXES = (".bss", ".data", ".rodata")
+_MACHINE = "EM_BPF"
+_FLAG_ALLOCATED, _FLAG_EXECUTABLE = 0x2, 0x4  # SHF_ALLOC, SHF_EXECINSTR
 _SECTION_BYTES_MAX = 1 << 28
 
 
@@ -86,7 +86,12 @@ def read_object_file(content: bytes, origin: str) -> ObjectFile:
 
 def _read_elf(content: bytes, origin: str) -> tuple[tuple[Section, ...], tuple[Symbol, ...]]:
     elf = ELFFile(io.BytesIO(content))
-    if elf.elfclass != 64 or not elf.little_endian or elf["e_machine"] != EM_BPF or elf["e_type"] != "ET_REL":
+    if (
+        elf.elfclass != 64
+        or not elf.little_endian
+        or elf["e_machine"] != _MACHINE
+        or elf["e_type"] != "ET_REL"
+    ):
         raise MalformedObjectError(f"{origin} is no relocatable 64-bit little-endian BPF object")
     raw = list(elf.iter_sections())
     symbols = _symbols(raw)
@@ -96,8 +101,8 @@ def _read_elf(content: bytes, origin: str) -> tuple[tuple[Section, ...], tuple[S
             index,
             section.name,
             _content(content, section, origin),
-            bool(section["sh_flags"] & 4),
-            bool(section["sh_flags"] & 2),
+            bool(section["sh_flags"] & _FLAG_EXECUTABLE),
+            bool(section["sh_flags"] & _FLAG_ALLOCATED),
             relocations.get(index, ()),
         )
         for index, section in enumerate(raw)

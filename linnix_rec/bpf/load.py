@@ -25,7 +25,6 @@ from linnix_rec.bpf.descriptor import (
     Program,
     attach_iterator,
     attach_raw_tracepoint,
-    refusing,
     run_iterator,
 )
 from linnix_rec.bpf.errors import (
@@ -171,22 +170,21 @@ def _create_map(spec: MapSpec, btf_fd: int, prefix: str) -> Map:
         attribute.btf_key_type_id = spec.key_type
         attribute.btf_value_type_id = spec.value_type
     try:
-        fd = refusing(f"can't create the BPF map {spec.name}", Command.MAP_CREATE, attribute)
-    except KernelRefusedError as error:
-        since = next((version for kind, version in _MAP_TYPES_SINCE.items() if kind == spec.type), "")
-        if error.errno == errno.EINVAL and since:
-            raise KernelRefusedError(
-                f"can't create the BPF map {spec.name}", error.errno, f"maps of its type came with {since}"
-            ) from error
-        if error.errno in (errno.ENOMEM, errno.E2BIG):
-            bytes_wanted = spec.max_entries * spec.value_bytes
-            raise KernelRefusedError(
-                f"can't create the BPF map {spec.name} of {bytes_wanted} bytes",
-                error.errno,
-                "ask for a smaller one",
-            ) from error
-        raise
-    return Map(fd, spec)
+        return Map(syscall.bpf(Command.MAP_CREATE, attribute), spec)
+    except OSError as error:
+        number = error.errno or 0
+        raise KernelRefusedError(
+            f"can't create the BPF map {spec.name} ({spec.max_entries} x {spec.value_bytes} bytes)",
+            number,
+            permission_advice(number) or _map_advice(spec, number),
+        ) from error
+
+
+def _map_advice(spec: MapSpec, error_number: int) -> str:
+    if error_number in (errno.ENOMEM, errno.E2BIG):
+        return "ask for a smaller one"
+    since = {int(kind): version for kind, version in _MAP_TYPES_SINCE.items()}.get(spec.type)
+    return f"maps of its type came with {since}" if error_number == errno.EINVAL and since else ""
 
 
 def _create_data_map(data: DataSpec, content: bytes, prefix: str) -> Map:
@@ -263,8 +261,9 @@ def _load_program(
         return Program(syscall.bpf(Command.PROG_LOAD, attribute), spec.name)
     except OSError as error:
         number = error.errno or 0
-        if advice := permission_advice(number) if number == errno.EPERM else "":
-            raise KernelRefusedError(f"can't load the BPF program {spec.name}", number, advice) from error
+        if number == errno.EPERM:  # the verifier's own refusals are EACCES or EINVAL
+            what = f"can't load the BPF program {spec.name}"
+            raise KernelRefusedError(what, number, permission_advice(number)) from error
     return _load_with_log(spec, attribute, number, poisoned, since)
 
 

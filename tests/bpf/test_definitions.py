@@ -22,6 +22,7 @@ def test_programs_say_what_they_hang_on() -> None:
     assert {name: (p.kind, p.target) for name, p in features().programs.items()} == {
         "on_exec": (ProgramKind.TRACEPOINT_BTF, "sched_process_exec"),
         "on_exit": (ProgramKind.RAW_TRACEPOINT, "sched_process_exit"),
+        "looping": (ProgramKind.TRACEPOINT_BTF, "sched_process_exec"),
         "guarded": (ProgramKind.TRACEPOINT_BTF, "task_newtask"),
         "poisoned": (ProgramKind.TRACEPOINT_BTF, "task_newtask"),
         "each_task": (ProgramKind.ITERATOR, "task"),
@@ -71,7 +72,7 @@ def calls_of(code: bytes) -> dict[int, int]:
 
 def test_a_program_carries_the_functions_that_it_calls() -> None:
     program = features().programs["on_exec"]
-    own, scaled, twice = 14 * 8, 6 * 8, 8 * 8
+    own, scaled, twice = 14 * 8, 6 * 8, 8 * 8  # as clang made them
     assert len(program.instructions) == own + scaled + twice
     assert calls_of(program.instructions) == {8 * 8: own, own: own + scaled}
     assert [record.at for record in program.function_info] == [0, own, own + scaled]
@@ -80,6 +81,20 @@ def test_a_program_carries_the_functions_that_it_calls() -> None:
         (9 * 8, ".data", 0),
         (own + 8, ".rodata", 0),
         (own + scaled + 8, ".bss", 16),
+    ]
+
+
+def test_the_address_of_a_function_is_relative_too() -> None:
+    program = features().programs["looping"]
+    (own, callback) = [record.at for record in program.function_info]
+    loads = [
+        (at, ins.read_at(program.instructions, at))
+        for at in range(0, callback, ins.INSTRUCTION_BYTES)
+        if program.instructions[at] == ins.LD_IMM64
+    ]
+    assert own == 0
+    assert [(load.source, at + (load.immediate + 1) * 8) for at, load in loads] == [
+        (ins.PSEUDO_FUNC, callback)
     ]
 
 

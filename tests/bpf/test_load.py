@@ -55,6 +55,14 @@ def test_constants_are_set_before_the_verifier_looks() -> None:
             loaded.maps[".rodata"].update(bytes(4), bytes(16))
 
 
+def test_a_function_can_be_called_by_its_address() -> None:
+    with load(features(), programs=["looping"]) as loaded:
+        loaded.attach("looping")
+        subprocess.run([TRUE], check=True)
+        loaded.detach()
+        assert value_of(loaded, ".bss", "runs") >= 10
+
+
 def test_a_raw_tracepoint_is_attached_by_name() -> None:
     with load(features(), programs=["on_exit"]) as loaded:
         link = loaded.attach("on_exit")
@@ -143,7 +151,7 @@ def test_nothing_is_left_open_after_closing_twice() -> None:
 
 
 def test_a_map_that_does_not_fit_says_so() -> None:
-    with pytest.raises(KernelRefusedError, match=r"map numbers .* ask for a smaller one"):
+    with pytest.raises(KernelRefusedError, match=r"map numbers .*; ask for a smaller one"):
         load(features(), programs=[], max_entries={"numbers": (1 << 32) - 1})
 
 

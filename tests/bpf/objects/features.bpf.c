@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Uses each feature of object files that the loader claims to read. Rebuild it with
- *   clang -O2 -g -target bpf -mcpu=v3 -I bpf_obj -c tests/bpf/objects/features.bpf.c \
- *         -o tests/bpf/objects/features.bpf.o
+ *   clang -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Ibpf_obj -fdebug-compilation-dir=. \
+ *         -c tests/bpf/objects/features.bpf.c -o tests/bpf/objects/features.bpf.o
+ *   llvm-strip -g tests/bpf/objects/features.bpf.o
  */
 #include "kernel.h"
 
@@ -32,6 +33,7 @@ struct {
 	MAP_TYPE(value, u64);
 } marks SEC(".maps");
 
+static long (*const bpf_loop)(u32 times, void *function, void *context, u64 flags) = (void *)181;
 static long (*const bpf_seq_write)(void *seq, const void *bytes, u32 count) = (void *)127;
 
 #define ABOUT __attribute__((preserve_access_index))
@@ -66,6 +68,20 @@ SEC("raw_tp/sched_process_exit")
 int on_exit(u64 *context)
 {
 	__sync_fetch_and_add(&runs, 1);
+	return 0;
+}
+
+static int count_one(u32 index, void *context)
+{
+	runs++;
+	return 0;
+}
+
+/* The address of a function (Linux 5.17). */
+SEC("tp_btf/sched_process_exec")
+int looping(u64 *context)
+{
+	bpf_loop(10, count_one, 0, 0);
 	return 0;
 }
 
