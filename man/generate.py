@@ -118,7 +118,8 @@ def _remark(text: str) -> str:
 def _blocks(text: str) -> Iterator[list[str]]:
     """The lines of each block between empty lines, without the margin of the source text."""
     for block in re.split(r"\n\s*\n", inspect.cleandoc(text)):
-        yield block.strip("\n").split("\n")
+        if block:
+            yield block.strip("\n").split("\n")
 
 
 def _paragraph(lines: list[str]) -> tuple[str, str]:
@@ -133,7 +134,8 @@ def _options(context: click.Context) -> Iterator[str]:
     shown.sort(key=lambda option: option.opts[0] in common or "--help" in option.opts)
     yield ".SH OPTIONS"
     for option in shown:
-        names = ", ".join(_bold(name) for name in option.opts)
+        # Older clicks give the names of --help in the order of a set.
+        names = ", ".join(_bold(name) for name in sorted(option.opts, key=len))
         if option.secondary_opts:
             names += " / " + ", ".join(_bold(name) for name in option.secondary_opts)
         meaning = (option.help or "").replace("\b", "").strip() + _default(option, context)
