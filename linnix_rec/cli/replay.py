@@ -47,7 +47,7 @@ Examples:
     "--tree", "shape", flag_value="tree", default="tree", help="The tree of processes (the default)."
 )
 @click.option("--chains", "shape", flag_value="chains", help="Each process's life in a line.")
-@click.option("--pid", type=click.IntRange(0), metavar="N", help="Only those that had this pid, in full.")
+@click.option("--pid", type=int, metavar="N", help="Only those that had this pid, in full.")
 @click.option(
     "--format",
     "form",
@@ -56,9 +56,7 @@ Examples:
     show_default=True,
     help="Text for people; JSON, one process a line; a Graphviz graph.",
 )
-@click.option(
-    "--all", "everybody", is_flag=True, help="Also processes that did nothing during the recording."
-)
+@click.option("--all", "everybody", is_flag=True, help="Each and every process, also those that did nothing.")
 @click.option(
     "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE, not to stdout."
 )
@@ -68,7 +66,8 @@ def command(
     """Show the processes of CAPTURE: who started whom, what each ran, and how it ended.
 
     A process that execs again has a line `⇒` a step; what it starts then stands below. Processes that
-    existed before, and did nothing during the recording, are left out unless they started somebody.
+    existed before, and did nothing during the recording, are left out unless they started somebody; and on
+    a terminal many alike in a row, all with exit status 0, are one line. --all shows each of them.
     """
     from linnix_rec.capture.reader import open_capture
     from linnix_rec.report.views import View, view_lines
@@ -80,7 +79,7 @@ def command(
             f"no process has pid {pid} in {opened.path} ('show --tid {pid}' would find a thread)"
         )
     view = View(shape, form, pid, everybody)
-    reading.write_lines(view_lines(lineage, view, _style(opened, output)), output)
+    reading.write_lines(view_lines(lineage, view, _style(opened, output, everybody=everybody)), output)
     return _report(opened, lineage, rules)
 
 
@@ -104,7 +103,7 @@ def _read(capture: Capture) -> tuple[Lineage, tuple[RuleResult, ...]]:
     return builder.finish(), check.results()
 
 
-def _style(capture: Capture, output: Path | None) -> TreeStyle:
+def _style(capture: Capture, output: Path | None, *, everybody: bool) -> TreeStyle:
     from linnix_rec.report.tree import ASCII_LINES, LINES, TreeStyle
 
     timeline = reading.timeline_of(capture)
@@ -114,8 +113,14 @@ def _style(capture: Capture, output: Path | None) -> TreeStyle:
         return TreeStyle(timeline.started_boot_ns, digits)
     stream = reading.stdout()
     strokes = LINES if reading.draws_lines(stream) else ASCII_LINES
+    width = reading.width_for(stream)
     return TreeStyle(
-        timeline.started_boot_ns, digits, reading.width_for(stream), reading.ink_for(stream), strokes
+        timeline.started_boot_ns,
+        digits,
+        width,
+        reading.ink_for(stream),
+        strokes,
+        folds=width is not None and not everybody,
     )
 
 

@@ -54,7 +54,7 @@ Examples:
   linnix-rec show --kind exec --comm 'cc*'         what the compiler was started with
   linnix-rec show --pid 1234 --since +2s           a process, from two seconds on
   linnix-rec show --format jsonl | jq .argv        for other programs
-  linnix-rec show --format csv --kind exit > a.csv for a spreadsheet
+  linnix-rec show --format csv --kind exec > a.csv for a spreadsheet
 
 {reading.CAPTURE_HELP}
 """,
@@ -71,10 +71,8 @@ Examples:
 @click.option(
     "--kind", "kinds", metavar="K,..", callback=_kinds, help=f"Only these kinds: {', '.join(_KINDS)}."
 )
-@click.option(
-    "--pid", type=click.IntRange(0), metavar="N", help="Only this process: all its threads, and its fork."
-)
-@click.option("--tid", type=click.IntRange(0), metavar="N", help="Only this thread, and its fork.")
+@click.option("--pid", type=int, metavar="N", help="Only this process: all its threads, and its fork.")
+@click.option("--tid", type=int, metavar="N", help="Only this thread, and its fork.")
 @click.option("--comm", metavar="GLOB", help="Only tasks of this name; *, ? and [...] are wildcards.")
 @click.option(
     "--seq", "seqs", metavar="A:B", help="Only tickets A (included) to B (not); either may be left out."

@@ -24,7 +24,8 @@ COLUMNS: Final = (
 
 _HEADINGS: Final = ("SEQ", "TIME", "CPU", "KIND", "PID/TID", "COMM")
 _RIGHT: Final = frozenset({"SEQ", "TIME", "CPU"})
-_NARROW: Final = 100
+#: Columns that give way to what happened on narrower terminals.
+_NEEDED_WIDTHS: Final = {"CPU": 100, "COMM": 72}
 
 # include/linux/sched.h
 _PF_KTHREAD: Final = 0x200000
@@ -53,7 +54,7 @@ def table_lines(batches: Iterable[pa.RecordBatch], style: TableStyle) -> Iterato
     if first is None:
         return
     events = list(event_objects(first))
-    shown = [name for name in _HEADINGS if name != "CPU" or not style.width or style.width >= _NARROW]
+    shown = [name for name in _HEADINGS if not style.width or style.width >= _NEEDED_WIDTHS.get(name, 0)]
     widths = {
         name: max(len(name), *(columns_of(cell[name]) for cell in (_cells(event, style) for event in events)))
         for name in shown

@@ -182,3 +182,39 @@ def test_pid_as_a_graph_has_ancestors_and_children_but_no_siblings(story: Story)
     told = lineage_of([story.batch()])
     lines = view_lines(told, View(form="dot", pid=102), TreeStyle(story.attached_boot_ns))
     assert sum("[label=" in line for line in lines) == 5  # 1, 100, 102, 103, 105
+
+
+def test_many_alike_in_a_row_fold_into_a_line_if_asked() -> None:
+    story = Story(step_ns=1_000_000)
+    shell = story.task(100)
+    for place in range(9):
+        child = story.fork(shell, 101 + place)
+        story.exec(child, "/bin/true", ["true"])
+        story.exit(child, code=int(place == 6))
+    assert commands(tree(story)[2:]) == ["├─ true"] * 8 + ["└─ true"]
+    assert [[*line[:42].split(), line[42:].strip()] for line in tree(story, folds=True)[2:]] == [
+        ["101", "+0.002", "2.50", "ms", "0", "├─ 6 times: true  (to pid 106, 2.50 ms to 2.50 ms each)"],
+        ["107", "+0.020", "2.50", "ms", "1", "├─ true"],
+        ["108", "+0.023", "2.50", "ms", "0", "├─ true"],
+        ["109", "+0.026", "2.50", "ms", "0", "└─ true"],
+    ]
+
+
+def test_folding_stops_at_a_step_and_at_a_level() -> None:
+    story = Story()
+    shell = story.fork(story.task(100), 101)
+    for tid in range(200, 205):
+        story.exit(story.fork(shell, tid))
+    story.exec(shell, "/bin/dash", ["dash"], comm="sh")
+    shell.comm = "sh"
+    for tid in range(300, 305):
+        story.exit(story.fork(shell, tid))
+    story.exit(story.fork(shell.parent or shell, 400))
+    texts = [line[43:] for line in tree(story, folds=True)]
+    assert [re.sub(", .*", "", text) for text in texts[2:]] == [
+        "├─ sh (forked)",
+        "│  ├─ 5 times: sh (no exec)  (to pid 204",
+        "│  ├⇒ dash",
+        "│  └─ 5 times: sh (no exec)  (to pid 304",
+        "└─ sh (no exec)",
+    ]
