@@ -64,8 +64,13 @@ def draws_lines(stream: IO[str]) -> bool:
     return True
 
 
-def write_lines(lines: Iterable[str], output: Path | None = None, *, line_end: str = "\n") -> None:
-    """Write lines as they come to stdout, or to a file; what stdout's encoding lacks is escaped."""
+def write_lines(
+    lines: Iterable[str], output: Path | None = None, *, line_end: str = "\n", live: bool = False
+) -> None:
+    """Write lines to stdout, or to a file; what stdout's encoding lacks is escaped.
+
+    If they are `live`, each is passed on as soon as it is there, as to a terminal always.
+    """
     if output is not None:
         try:
             with output.open("w", encoding="utf-8", newline="") as file:
@@ -77,9 +82,11 @@ def write_lines(lines: Iterable[str], output: Path | None = None, *, line_end: s
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace", newline="" if line_end != "\n" else None)
     pending = iter(lines)
-    at_once = 1 if is_terminal(stream) else _LINES_AT_ONCE
-    while block := list(islice(pending, at_once)):
+    live = live or is_terminal(stream)
+    while block := list(islice(pending, 1 if live else _LINES_AT_ONCE)):
         stream.write(line_end.join(block) + line_end)
+        if live:
+            stream.flush()
 
 
 def timeline_of(capture: Capture) -> Timeline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # `head -3` is to end at once, and a table to begin at once.
 _BATCH_ROWS = 1 << 13
+_LOOK_SECONDS = 0.25
 _KINDS = ("fork", "exec", "exit", "task", "gap")
 
 
@@ -81,11 +83,14 @@ Examples:
 @click.option("--until", metavar="T", help="Only before this moment.")
 @click.option("--limit", type=click.IntRange(0), metavar="N", help="Stop after N events.")
 @click.option("--summary", is_flag=True, help="Print figures instead of the events.")
-def command(capture: Path | None, form: str, limit: int | None, summary: bool, **wanted: Any) -> None:
+@click.option("--follow", is_flag=True, help="Go on with new segments until the recording stops.")
+def command(
+    capture: Path | None, form: str, limit: int | None, summary: bool, follow: bool, **wanted: Any
+) -> None:
     """Print the events of CAPTURE in the order in which the kernel numbered them.
 
     Events lost from the capture stand at their place as gaps, whichever process is asked for, since a gap
-    may hide any event.
+    may hide any event. A capture that is being recorded shows what its closed segments hold.
     """
     from linnix_rec.capture.reader import open_capture
 
@@ -96,12 +101,12 @@ def command(capture: Path | None, form: str, limit: int | None, summary: bool, *
     opened = open_capture(reading.chosen_capture(capture))
     selection, first_seq, end_seq = _selection(opened, wanted)
     columns = _columns(form, summary)
-    batches = opened.batches(columns, first_seq=first_seq, end_seq=end_seq, batch_rows=_BATCH_ROWS)
+    batches = _batches(opened, columns, follow, first_seq=first_seq, end_seq=end_seq, batch_rows=_BATCH_ROWS)
     selected = _limited(_selected(batches, selection), limit)
     if summary:
         _write_summary(selected, opened)
     else:
-        _write_events(selected, form, opened)
+        _write_events(selected, form, opened, live=follow)
 
 
 def _selection(capture: Capture, wanted: dict[str, Any]) -> tuple[Selection, int | None, int | None]:
@@ -126,6 +131,16 @@ def _columns(form: str, summary: bool) -> list[str] | None:
 
     shown = {*selection.COLUMNS, *(figures.COLUMNS if summary else table.COLUMNS)}
     return [name for name in EVENT_SCHEMA.names if name in shown]
+
+
+def _batches(
+    capture: Capture, columns: list[str] | None, follow: bool, **limits: Any
+) -> Iterator[pa.RecordBatch]:
+    if not follow:
+        return capture.batches(columns, **limits)
+    from linnix_rec.replay import follow as following
+
+    return following.follow(capture.path, columns, lambda: time.sleep(_LOOK_SECONDS), **limits)
 
 
 def _selected(batches: Iterator[pa.RecordBatch], selection: Selection) -> Iterator[pa.RecordBatch]:
@@ -157,14 +172,14 @@ def _write_summary(batches: Iterator[pa.RecordBatch], capture: Capture) -> None:
     reading.write_lines(summary_lines(summarise(batches), capture.document, width=width, ink=ink))
 
 
-def _write_events(batches: Iterator[pa.RecordBatch], form: str, capture: Capture) -> None:
+def _write_events(batches: Iterator[pa.RecordBatch], form: str, capture: Capture, *, live: bool) -> None:
     if form == "arrow":
         _write_arrow(batches, capture)
         return
     if form == "csv":
         from linnix_rec.report.events import csv_event_lines
 
-        reading.write_lines(csv_event_lines(batches), line_end="\r\n")
+        reading.write_lines(csv_event_lines(batches), line_end="\r\n", live=live)
         return
     first = next(batches, None)
     if first is None:
@@ -174,13 +189,13 @@ def _write_events(batches: Iterator[pa.RecordBatch], form: str, capture: Capture
     if form == "jsonl":
         from linnix_rec.report.events import json_event_lines
 
-        reading.write_lines(json_event_lines(batches))
+        reading.write_lines(json_event_lines(batches), live=live)
         return
     from linnix_rec.report.table import TableStyle, table_lines
 
     stream = reading.stdout()
     style = TableStyle(capture.document.started.boot_ns, reading.width_for(stream), reading.ink_for(stream))
-    reading.write_lines(table_lines(batches, style))
+    reading.write_lines(table_lines(batches, style), live=live)
 
 
 def _write_arrow(batches: Iterator[pa.RecordBatch], capture: Capture) -> None:

@@ -83,7 +83,7 @@ def _ended(process: Process, zero_ns: int, ink: Ink) -> str:
         f"{words.offset(ending.boot_ns - zero_ns, 6)} s  exit {ending.seq}, "
         + (ink.bad(clause) if ending.failed else clause),
         "" if lived_ns is None else f"after {words.duration(lived_ns)}",
-        f"CPU {words.duration(process.cpu_ns)}",
+        f"CPU {words.duration(process.cpu_ns)}" if process.cpu_ns else "",
         f"peak memory {words.size(ending.max_rss_bytes)}" if ending.max_rss_bytes else "",
     ]
     return ", ".join(filter(None, parts))

@@ -133,7 +133,7 @@ def _exit_detail(event: Event) -> str:
     code, signal = event.get("exit_code", 0), event.get("exit_signal", 0)
     core = ", core dumped" if event.get("core_dumped") else ""
     how = f"{words.signal_name(signal)}{core}" if signal else f"code {code}"
-    used = f"cpu {words.duration(event['cpu_ns'])}" if "cpu_ns" in event else ""
+    used = f"cpu {words.duration(event['cpu_ns'])}" if event.get("cpu_ns") else ""
     if not event.get("last_thread"):
         return "  ".join(filter(None, [f"{how} of this thread only", used]))
     peak = f"peak {words.size(event['max_rss_bytes'])}" if event.get("max_rss_bytes") else ""

@@ -15,6 +15,8 @@ from linnix_rec.report.layout import cut_to
 
 _HEADINGS = ("PID", "START", "TOOK", "EXIT")
 _WIDTHS = (7, 12, 9, 13)
+#: Columns for branches: in a file, and at least on any terminal.
+_DEEPEST, _SHALLOWEST = 600, 9
 #: So many siblings of one kind in a row still have a line each.
 _NOT_FOLDED = 3
 #: By whether the snapshot saw it only dead.
@@ -59,7 +61,7 @@ def tree_lines(lineage: Lineage, shown: NDArray[np.bool_], style: TreeStyle) -> 
     A process stands with its first command; a later exec is a line `⇒`, and the children that follow it
     are of that step.
     """
-    yield style.ink.faint(_columns(*_HEADINGS) + "COMMAND")
+    yield style.ink.faint(cut_to(_columns(*_HEADINGS) + "COMMAND", style.width))
     walk = list(lineage.walk(shown))
     depths = [depth for depth, _ in walk]
     numbers = np.array([number for _, number in walk], np.int64)
@@ -170,8 +172,14 @@ class _Drawing:
             return "", ""
         above, strokes = self._branches[-1], self._style.strokes
         if last and not above.children_left and not above.steps:
-            return above.prefix + strokes.last_child, above.prefix + strokes.below
-        return above.prefix + strokes.child, above.prefix + strokes.beside
+            return above.prefix + strokes.last_child, self._trimmed(above.prefix + strokes.below)
+        return above.prefix + strokes.child, self._trimmed(above.prefix + strokes.beside)
+
+    def _trimmed(self, prefix: str) -> str:
+        """Cut what stands before deep branches from the left: the command matters more."""
+        width = self._style.width
+        room = _DEEPEST if width is None else max(_SHALLOWEST, (width - sum(_WIDTHS)) // 2)
+        return prefix if len(prefix) <= room else words.CUT + prefix[1 - room :]
 
 
 def _opening_step(process: Process, first_child_seq: int | None) -> Step | None:

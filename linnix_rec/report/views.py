@@ -32,10 +32,10 @@ def view_lines(lineage: Lineage, view: View, style: TreeStyle) -> Iterable[str]:
         return json_lines(lineage.processes(_acting(lineage, view)))
     if view.form == "dot":
         return dot_lines(lineage.processes(np.flatnonzero(_with_ancestors(lineage, view))))
-    if view.pid is not None:
-        return life_lines(lineage, view.pid, style.started_boot_ns, style.ink)
     if view.shape == "chains":
         return chain_lines(lineage.processes(_acting(lineage, view)), ink=style.ink)
+    if view.pid is not None:
+        return life_lines(lineage, view.pid, style.started_boot_ns, style.ink)
     return tree_lines(lineage, _with_ancestors(lineage, view), style)
 
 

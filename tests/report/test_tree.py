@@ -218,3 +218,13 @@ def test_folding_stops_at_a_step_and_at_a_level() -> None:
         "│  └─ 5 times: sh (no exec)  (to pid 304",
         "└─ sh (no exec)",
     ]
+
+
+def test_deep_trees_leave_room_for_the_command() -> None:
+    story = Story()
+    task = story.task(100)
+    for tid in range(101, 400):
+        task = story.fork(task, tid)
+    lines = tree(story, width=80)
+    assert all("sh (no exec)" in line for line in lines[2:])
+    assert max(map(len, tree(story))) < 700

@@ -1,0 +1,48 @@
+"""A capture's events as they are recorded: what is there, then each new segment. Knows no kind of event."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from linnix_rec.capture import columns as views
+from linnix_rec.capture.document import DOCUMENT_NAME
+from linnix_rec.capture.reader import open_capture
+
+
+def follow(
+    path: Path,
+    columns: Sequence[str] | None,
+    wait: Callable[[], object],
+    *,
+    first_seq: int | None = None,
+    end_seq: int | None = None,
+    batch_rows: int,
+) -> Iterator[pa.RecordBatch]:
+    """Give batches (`columns` must hold seq) until the recording has stopped; `wait` pauses between looks.
+
+    Of a recorder that died it never ends, as it can't be told from one that has nothing to write. Raises
+    UnreadableCaptureError.
+    """
+    next_seq = first_seq or 0
+    seen = ""
+    while True:
+        # capture.json is replaced after each segment, and says that it stopped only when all are there.
+        state = _state_of(path / DOCUMENT_NAME)
+        if state != seen:
+            seen = state
+            capture = open_capture(path)
+            for batch in capture.batches(columns, first_seq=next_seq, end_seq=end_seq, batch_rows=batch_rows):
+                next_seq = int(views.uint64(batch, "seq")[-1]) + 1
+                yield batch
+            if capture.document.stopped or (end_seq is not None and next_seq >= end_seq):
+                return
+        wait()
+
+
+def _state_of(document: Path) -> str:
+    try:
+        status = document.stat()
+    except OSError:
+        return "gone"  # opening it says why
+    return f"{status.st_mtime_ns} {status.st_ino} {status.st_size}"
