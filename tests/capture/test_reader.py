@@ -274,6 +274,17 @@ def test_a_page_with_a_flipped_bit_is_not_taken_for_events(tmp_path: Path) -> No
         list(open_capture(path).batches())
 
 
+def test_names_that_outgrow_their_dictionary_come_back_as_dictionaries(tmp_path: Path) -> None:
+    story = Story()
+    shell = story.task(1)
+    for number in range(3000):
+        story.exec(shell, f"/usr/bin/program-{number % 2000}", ["x"])
+    capture = open_capture(write_capture(tmp_path / "a.lrec", story))
+    (batch,) = capture.batches(["filename"])
+    assert batch.schema.types == [NAME]
+    assert batch["filename"].to_pylist() == [row.get("filename") for row in story.rows]
+
+
 def _column_values(field: pa.Field) -> st.SearchStrategy[Any]:
     type_ = field.type
     text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
