@@ -104,10 +104,13 @@ def timeline_of(capture: Capture) -> Timeline:
 
 
 def _last_boot_ns(capture: Capture) -> int:
+    from linnix_rec.capture import columns
+
     last = capture.document.started.boot_ns
     first_seq = capture.segments[-1].metadata.first_seq if capture.segments else 0
     for batch in capture.batches(["boot_ns"], first_seq=first_seq):
-        last = max(last, *(value for value in batch.column(0).to_pylist() if value is not None), last)
+        known = columns.int64(batch, "boot_ns")[columns.valid(batch, "boot_ns")]
+        last = max(last, int(known.max(initial=last)))
     return last
 
 
