@@ -22,6 +22,9 @@ at a second exit. *birth* looks at the first row of an identity that no fork row
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from linnix_rec.capture.schema import EXEC, EXIT, FORK
 from linnix_rec.proof.births import FORKED, TAKEN, BirthWindow
 from linnix_rec.proof.verdict import Tally
@@ -139,6 +142,11 @@ class Judge:
     def add(self, life: Life) -> None:
         """Take up an identity."""
         self.lives.setdefault(life.tid, {})[life.start_ns] = life
+
+    def noted_tids(self) -> NDArray[np.uint32]:
+        """Give the tids of which an identity is remembered, or was ended unseen by a takeover; (n,)."""
+        tids = self.lives.keys() | {tid for tid, _ in self._takeovers}
+        return np.fromiter(tids, np.uint32, len(tids))
 
     def birth(self, row: Birth) -> None:
         """Judge a fork row's child."""

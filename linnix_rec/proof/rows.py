@@ -109,10 +109,10 @@ class Gaps:
         self._horizon_ns = int(self._horizons_ns[-1])
         self._open = bool(here[-1]) if here.size else self._open
 
-    def before(self, row: int) -> tuple[int, int]:
-        """Give how many gaps lie before a row of those taken last, and their horizon."""
-        passed = int(np.searchsorted(self._at, row))
-        return self._count + passed, int(self._horizons_ns[passed])
+    def before(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Give how many gaps lie before rows of those taken last, and their horizons; (n,) each."""
+        passed = np.searchsorted(self._at, rows)
+        return passed + self._count, self._horizons_ns[passed]
 
 
 def batches_of_rows(parts: Iterable[pa.RecordBatch]) -> Iterator[Rows]:
