@@ -1,0 +1,140 @@
+"""What the acceptance tests share: proven rows of a capture, recorders in the background."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linnix_rec.capture.document import CaptureDocument
+from linnix_rec.capture.reader import open_capture
+from linnix_rec.proof.verdict import Verdict
+from linnix_rec.proof.verify import verify_capture
+
+Row = dict[str, Any]
+PATIENCE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Read:
+    """All of a capture, read back."""
+
+    document: CaptureDocument
+    verdict: Verdict
+    rows: list[Row]
+
+    def of(self, kind: str) -> list[Row]:
+        return [row for row in self.rows if row["kind"] == kind]
+
+    @property
+    def tickets(self) -> int:
+        """Tickets that rows and gaps account for."""
+        return sum(row["slots"] + (row["lost"] or 0) for row in self.rows)
+
+
+@pytest.fixture(scope="session")
+def read_back() -> Callable[[Path], Read]:
+    """Read a capture of which every rule must hold."""
+
+    def read(path: Path) -> Read:
+        capture = open_capture(path)
+        verdict = verify_capture(capture)
+        assert verdict.holds, [rule for rule in verdict.rules if not rule.holds]
+        rows = [row for batch in capture.batches() for row in batch.to_pylist()]
+        return Read(capture.document, verdict, rows)
+
+    return read
+
+
+@pytest.fixture
+def proven(read_back: Callable[[Path], Read]) -> Callable[[Path], Read]:
+    """Read a capture that must be proven: whole, finished, in order, nothing lost."""
+
+    def read(path: Path) -> Read:
+        capture = read_back(path)
+        assert capture.verdict.proven, capture.verdict
+        assert capture.document.accounts is not None
+        assert capture.tickets == capture.document.accounts.issued
+        return capture
+
+    return read
+
+
+def identity(row: Row) -> tuple[int, int]:
+    return row["tid"], row["start_ns"]
+
+
+def born(fork: Row) -> tuple[int, int]:
+    return fork["child_tid"], fork["child_start_ns"]
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.01)
+
+
+class Recorder:
+    """A `linnix-rec record` that still runs, in a session of its own."""
+
+    def __init__(self, capture: Path, *arguments: str | Path, **extra: Any) -> None:
+        self.capture = capture
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "linnix_rec", "record", "-o", capture, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **extra,
+        )
+
+    def wait_for_recording(self) -> None:
+        """Until the programs are attached and the tasks are listed."""
+        wait_until((self.capture / "capture.json").exists, "for the recording to begin")
+
+    def end(self) -> tuple[int, str]:
+        """Exit status and stderr."""
+        _, complaint = self.process.communicate(timeout=PATIENCE_SECONDS)
+        return self.process.returncode, complaint
+
+
+@pytest.fixture
+def start_recorder(tmp_path: Path) -> Iterator[Callable[..., Recorder]]:
+    """Start recorders that run beside the test; what still runs after it is killed, by its session."""
+    started: list[Recorder] = []
+
+    def start(*arguments: str | Path, **extra: Any) -> Recorder:
+        started.append(Recorder(tmp_path / f"running-{len(started)}.lrec", *arguments, **extra))
+        return started[-1]
+
+    yield start
+    for recorder in started:
+        if recorder.process.poll() is None:
+            os.killpg(recorder.process.pid, signal.SIGKILL)
+        recorder.process.communicate()
+
+
+@pytest.fixture
+def start_process() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start processes to be recorded; what still runs after the test is killed."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*command: str | Path) -> subprocess.Popen[bytes]:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        started.append(subprocess.Popen(command, bufsize=0, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
