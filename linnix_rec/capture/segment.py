@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from linnix_rec.capture import files
 from linnix_rec.capture.parquet import ROW_GROUP_ROWS, SegmentMetadata, parquet_writer
+
+_BUFFER_BYTES: Final = 1 << 20
 
 
 def segment_name(first_seq: int) -> str:
@@ -73,12 +74,9 @@ class OpenSegment:
         self._final = directory / self.name
         self._partial = directory / (self.name + files.PARTIAL_SUFFIX)
         self._file = _HashedFile(files.create(self._partial, owner))
-        self._parquet: pq.ParquetWriter | None = None
-        try:
-            self._parquet = parquet_writer(pa.PythonFile(self._file, mode="w"))
-        except OSError:  # it begins with writing four bytes
-            self.abandon()
-            raise
+        # pyarrow writes some 600 pieces a row group, and each would be a call into Python.
+        self._stream = pa.BufferedOutputStream(pa.PythonFile(self._file, mode="w"), _BUFFER_BYTES)
+        self._parquet = parquet_writer(self._stream)
 
     @property
     def size_bytes(self) -> int:
@@ -99,14 +97,13 @@ class OpenSegment:
 
     def write_row_group(self, table: pa.Table) -> None:
         """Write one row group; raises OSError."""
-        assert self._parquet is not None
         self._parquet.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
     def publish(self, metadata: SegmentMetadata) -> str:
         """Complete the file, make it durable under its name, and give its SHA-256; raises OSError."""
-        assert self._parquet is not None
         self._parquet.add_key_value_metadata(metadata.as_keys())
         self._parquet.close()
+        self._stream.flush()
         digest = self._file.seal()
         files.publish(self._partial, self._final)
         return digest
@@ -114,8 +111,8 @@ class OpenSegment:
     def abandon(self) -> None:
         """Remove the file, whatever state it is in."""
         self._file.abandon()
-        if self._parquet is not None:
-            with contextlib.suppress(OSError, pa.ArrowException):
-                self._parquet.close()
+        with contextlib.suppress(OSError, pa.ArrowException):
+            self._parquet.close()
+            self._stream.close()
         with contextlib.suppress(OSError):
             self._partial.unlink(missing_ok=True)
