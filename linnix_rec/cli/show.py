@@ -158,7 +158,7 @@ def _limited(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[p
             continue
         if not left:
             return
-        kept = batch.slice(0, left)
+        kept = batch.slice(0, min(left, batch.num_rows))
         left -= kept.num_rows
         yield kept
 

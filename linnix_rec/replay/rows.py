@@ -29,6 +29,9 @@ _ACTOR: Final = [
     ("uid", "u4"),
     ("comm", "i4"),
 ]
+#: What stands for null, where that is not 0.
+_NULLS: Final = {"comm": NO_TEXT, "filename": NO_TEXT}
+
 #: Fields are named as the schema's columns; `comm` and `filename` are numbers of texts.
 ROW_TYPES: Final[Mapping[int, np.dtype[np.void]]] = {
     FORK: np.dtype(
@@ -115,7 +118,10 @@ class RowStore:
     def _packed(self, batch: pa.RecordBatch, kind: int, at: NDArray[np.intp]) -> Rows:
         packed = np.empty(at.size, ROW_TYPES[kind])
         for name in packed.dtype.names or ():
-            packed[name] = self._column(batch, name)[at]
+            values = self._column(batch, name)[at]
+            packed[name] = np.where(
+                columns.valid(batch, name)[at], values, values.dtype.type(_NULLS.get(name, 0))
+            )
         return packed
 
     def _column(self, batch: pa.RecordBatch, name: str) -> NDArray[Any]:
@@ -125,7 +131,8 @@ class RowStore:
             return values
         indices, dictionary = columns.names(batch, name)
         numbers = self.texts.number_all(dictionary)
-        return np.where(columns.valid(batch, name), numbers[np.clip(indices, 0, numbers.size - 1)], NO_TEXT)
+        texts: NDArray[np.int32] = numbers[np.clip(indices, 0, numbers.size - 1)]
+        return texts
 
     def take(self, kind: int) -> Rows:
         """Give a kind's rows in order of seq, and keep them no longer."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import Final
 
-from linnix_rec.errors import UsageError
+from linnix_rec.errors import UnreadableCaptureError, UsageError
 from linnix_rec.replay.selection import Bound
 
 _DAY_US: Final = 24 * 3600 * 10**6
@@ -17,12 +17,16 @@ _UNITS_NS: Final = {
     "": 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "µs": 10**3, "ns": 1, "m": 60 * 10**9, "h": 3600 * 10**9,
 }  # fmt: skip
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_SEQ: Final = re.compile(r"\d{1,19}", re.ASCII)  # all of them fit into 64 bits
+_SEQ_RANGE: Final = re.compile(r"(\d{0,19})(?:(:)(\d{0,19}))?", re.ASCII)
 _CLOCK: Final = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:\.(?P<fraction>\d+))?"
 _TIME_OF_DAY: Final = re.compile(_CLOCK, re.ASCII)
 _RFC_3339: Final = re.compile(
     rf"(?P<date>\d{{4}}-\d\d-\d\d)[Tt ]{_CLOCK}(?P<zone>[Zz]|[+-]\d\d:\d\d)?", re.ASCII
 )
-_DISTANCE: Final = re.compile(r"(?P<sign>[+-])(?P<number>\d+(?:\.\d+)?|\.\d+) ?(?P<unit>[a-zµ]*)", re.ASCII)
+_DISTANCE: Final = re.compile(
+    r"(?P<sign>[+-])(?P<number>\d{1,9}(?:\.\d{1,9})?|\.\d{1,9}) ?(?P<unit>[a-zµ]*)", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Timeline:
 def moment(text: str, timeline: Timeline) -> Bound:
     """Read a moment as the module describes it; raises UsageError."""
     text = text.strip()
-    if text.isascii() and text.isdigit():
+    if _SEQ.fullmatch(text):
         return Bound("seq", int(text))
     if found := _DISTANCE.fullmatch(text):
         return _distance(found, text, timeline)
@@ -56,7 +60,7 @@ def moment(text: str, timeline: Timeline) -> Bound:
 
 def seq_range(text: str) -> tuple[int, int | None]:
     """Read `A:B` (half-open; either side may be left out) or `A` (that seq alone); raises UsageError."""
-    found = re.fullmatch(r"(\d*)(?:(:)(\d*))?", text.strip(), re.ASCII)
+    found = _SEQ_RANGE.fullmatch(text.strip())
     if not found or not text.strip():
         raise UsageError(f"can't read the range {text!r}: give A:B, two seqs of which the second is left out")
     first = int(found[1] or 0)
@@ -66,8 +70,12 @@ def seq_range(text: str) -> tuple[int, int | None]:
 
 
 def rfc_3339(us: int) -> str:
-    """Give µs since 1970 as `2026-09-21T14:16:40.000001Z`."""
-    return f"{(_EPOCH + timedelta(microseconds=us)).strftime('%Y-%m-%dT%H:%M:%S.%f')}Z"
+    """Give µs since 1970 as `2026-09-21T14:16:40.000001Z`; raises UnreadableCaptureError."""
+    try:
+        moment_utc = _EPOCH + timedelta(microseconds=us)
+    except OverflowError as error:
+        raise UnreadableCaptureError(f"the capture is damaged: no event was {us} µs after 1970") from error
+    return f"{moment_utc.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def microseconds_of(text: str) -> int:

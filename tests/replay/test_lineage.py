@@ -296,6 +296,24 @@ def test_empty_capture_has_no_processes() -> None:
     assert told.roots().tolist() == []
 
 
+def test_null_is_nothing() -> None:
+    story = Story()
+    child = story.fork(story.task(100), 101)
+    story.exec(child, "/bin/true")
+    story.rows[-1].update(dict.fromkeys(("filename", "argv", "argv_truncated", "old_tid", "comm")))
+    story.exit(child, last_thread=None, max_rss_bytes=None)
+    process = only(story, 101)
+    (step,) = process.steps
+    assert (step.filename, step.argv, step.argv_truncated, step.old_tid, step.comm) == (
+        None,
+        (),
+        False,
+        None,
+        "",
+    )
+    assert process.ending is None
+
+
 def random_story(seed: int) -> Story:
     chance = random.Random(seed)  # noqa: S311
     story = Story()

@@ -1,8 +1,12 @@
 """Claims about times as people write them."""
 
-import pytest
+import contextlib
 
-from linnix_rec.errors import UsageError
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linnix_rec.errors import UnreadableCaptureError, UsageError
 from linnix_rec.replay.selection import Bound
 from linnix_rec.report.times import Timeline, microseconds_of, moment, rfc_3339, seq_range
 
@@ -40,6 +44,18 @@ def test_moments_are_read(text: str, bound: Bound) -> None:
 def test_what_is_no_moment_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         moment(text, TIMELINE)
+
+
+@given(st.one_of(st.text(), st.from_regex(r"[+-]?[0-9:.TZ+-]{1,40}[a-z]{0,2}")))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for read in (seq_range, lambda text: moment(text, TIMELINE)):
+        with contextlib.suppress(UsageError):
+            read(text)
+
+
+def test_time_that_no_calendar_has_is_damage() -> None:
+    with pytest.raises(UnreadableCaptureError):
+        rfc_3339(1 << 62)
 
 
 def test_refusal_says_what_would_do() -> None:
