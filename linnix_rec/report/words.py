@@ -85,8 +85,15 @@ def quoted(argument: str) -> str:
     """Give an argument as a shell would read it; with controls or non-UTF-8 as bash's `$'\\x1b'`."""
     harmless = argument.replace("\\", "")
     if printable(harmless) == harmless:
-        return shlex.quote(argument)
+        return _in_plain_quotes(argument)
     return "$'" + "".join(map(_in_quotes, argument)) + "'"
+
+
+def _in_plain_quotes(argument: str) -> str:
+    """Quote for any POSIX shell, with as few characters as need be."""
+    if "'" in argument and not set(argument) & set('"$`\\!'):
+        return f'"{argument}"'
+    return shlex.quote(argument).replace("""'"'"'""", r"'\''")
 
 
 def _in_quotes(character: str) -> str:

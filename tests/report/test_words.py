@@ -70,6 +70,8 @@ def test_endings_tell_code_signal_and_core() -> None:
         ("", "''"),
         ("two words", "'two words'"),
         ("a\\b", "'a\\b'"),
+        ("it's", '"it\'s"'),
+        ("awk '$1'", r"'awk '\''$1'\'''"),
         ("line\nbreak", r"$'line\nbreak'"),
         ("\x1b[31m", r"$'\x1b[31m'"),
         ("it's\t", r"$'it\'s\t'"),
@@ -89,7 +91,17 @@ def test_nothing_that_a_terminal_obeys_is_left(argument: str) -> None:
 
 @pytest.mark.skipif(BASH is None, reason="no bash to read it back")
 @pytest.mark.parametrize(
-    "raw", [b"plain", b"a b", b"it's \\ \x1b[0m\n", b"\xff\xfe7", "caf\u00e9 \u202e1".encode(), b"$HOME `x`"]
+    "raw",
+    [
+        b"plain",
+        b"a b",
+        b"it's \\ \x1b[0m\n",
+        b"\xff\xfe7",
+        "caf\u00e9 \u202e1".encode(),
+        b"$HOME `x`",
+        b"it's",
+        b"awk '$1' \\ !",
+    ],
 )
 def test_bash_reads_arguments_back(raw: bytes) -> None:
     line = f"LC_ALL=C.UTF-8; printf %s {words.quoted(decode_bytes(raw))}"
