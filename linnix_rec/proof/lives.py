@@ -183,14 +183,14 @@ class Judge:
     def _first_met(self, row: Act) -> Life:
         life = Life(row.tid, row.start_ns, row.tgid)
         if row.start_ns > self._attached_boot_ns:
+            excused = row.start_ns <= row.horizon_ns
+            if row.start_ns <= self._births.floor and self._defer(row, born=False, excused=excused):
+                return self.lives[row.tid][row.start_ns]
             marks = self._births.marks(row.tid, row.start_ns)
             if marks is not None:  # it was here, and has ended
                 life.certain = life.possible = DEAD
                 life.taken = bool(marks & TAKEN)
                 return life
-            excused = row.start_ns <= row.horizon_ns
-            if row.start_ns <= self._births.floor and self._defer(row, born=False, excused=excused):
-                return self.lives[row.tid][row.start_ns]
             self._births.note(row.tid, row.start_ns, 0)
             self._judge_missing_birth(row, excused)
         if row.start_ns < self._takeovers.get((row.tid, row.tgid), 0):
