@@ -14,32 +14,20 @@ _SIZE = re.compile(r"(\d+)([KMG])?(?:i?B)?", re.IGNORECASE)
 _SIZE_SHIFTS = {None: 0, "K": 10, "M": 20, "G": 30}
 
 
-class Duration(click.ParamType):
+def duration_s(text: str) -> float:
     """`10`, `10s`, `1.5m`, `2h`, `500ms` -> seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        match = _DURATION.fullmatch(value)
-        if match is None:
-            self.fail(f"{value!r} is no duration: try 10s, 1.5m, 2h or 500ms", param, ctx)
-        return float(match[1]) * _DURATION_UNITS_S[match[2]]
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no duration: try 10s, 1.5m, 2h or 500ms")
+    return float(match[1]) * _DURATION_UNITS_S[match[2]]
 
 
-class Size(click.ParamType):
+def size_bytes(text: str) -> int:
     """`65536`, `64K`, `64MiB`, `1G` -> bytes; units are powers of 1,024."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        match = _SIZE.fullmatch(value)
-        if match is None:
-            self.fail(f"{value!r} is no size: try 64M or 1G", param, ctx)
-        return int(match[1]) << _SIZE_SHIFTS[match[2] and match[2].upper()]
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no size: try 64M or 1G")
+    return int(match[1]) << _SIZE_SHIFTS[match[2] and match[2].upper()]
 
 
 @click.command(
@@ -65,18 +53,30 @@ Examples:
     help="Where the capture goes.  [default: ./COMMAND-<UTC time>.lrec]",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace DIR if it is a capture; nothing else is ever replaced.")
-@click.option("-d", "--duration", type=Duration(), help="Stop recording after this long; COMMAND goes on.")
-@click.option("-a", "--all", "whole_host", is_flag=True, help="Record the whole host, not only COMMAND's or PID's tree.")
-@click.option("-p", "--pid", type=click.IntRange(1), help="Record the tree of this process, until it ends.")
-@click.option("-u", "--user", help="Run COMMAND as this user, with their groups and HOME.")
-@click.option("--wait", is_flag=True, help="Record until the last descendant has ended, not only COMMAND or PID.")
+@click.option(
+    "-d", "--duration", "duration_s", type=duration_s, metavar="TIME",
+    help="Stop recording after this long, such as 10s or 1.5m; COMMAND goes on.",
+)  # fmt: skip
+@click.option(
+    "-a", "--all", "whole_host", is_flag=True,
+    help="Record the whole host, not only COMMAND's or PID's tree.",
+)  # fmt: skip
+@click.option(
+    "-p", "--pid", type=click.IntRange(1), metavar="PID",
+    help="Record the tree of this process, until it ends.",
+)  # fmt: skip
+@click.option("-u", "--user", metavar="USER", help="Run COMMAND as this user, with their groups and HOME.")
+@click.option(
+    "--wait", is_flag=True,
+    help="Record until the last descendant has ended, not only COMMAND or PID.",
+)  # fmt: skip
 @click.option("--strict", is_flag=True, help="If tickets were lost, end with 125 where it would be 0.")
 @click.option(
-    "--ring-slots", type=int, default=1 << 20, show_default="1048576", metavar="N",
+    "--ring-slots", type=int, default=1 << 20, show_default=True, metavar="N",
     help="Slots of the ring, a power of two from 1024 up; 128 bytes each.",
 )  # fmt: skip
 @click.option(
-    "--buffer", "buffer_bytes", type=Size(), default="64M", show_default=True,
+    "--buffer", "buffer_bytes", type=size_bytes, default="64M", show_default=True, metavar="SIZE",
     help="Events that may wait for the disk, in memory beside the ring.",
 )  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors and losses.")
@@ -95,4 +95,4 @@ def command(argv: tuple[str, ...], **options: Any) -> int:
         raise click.UsageError("--pid and COMMAND exclude each other")
     if options["user"] and not argv:
         raise click.UsageError("--user needs a COMMAND to run")
-    return record(Request(command=argv, duration_s=options.pop("duration"), **options))
+    return record(Request(command=argv, **options))

@@ -137,7 +137,7 @@ def _switch_to(user: User) -> None:
 
 def _exec(argv: Sequence[str]) -> None:
     try:
-        os.execvp(argv[0], argv)
+        os.execvp(argv[0], tuple(argv))
     except OSError as error:
         if error.errno != errno.ENOEXEC:
             raise

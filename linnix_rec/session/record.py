@@ -4,7 +4,6 @@ The command is forked before anything large is imported, so that it is quick and
 """
 
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def _open_pid(pid: int | None) -> int | None:
         return os.pidfd_open(pid)
     except OSError as error:
         if Path(f"/proc/{pid}").exists():
-            raise RecordingError(f"{pid} is a thread of another process: give --pid the process's id") from error
+            raise RecordingError(f"{pid} is a thread: give --pid the id of its process") from error
         raise RecordingError(f"no process has the id {pid}") from error
 
 

@@ -11,7 +11,13 @@ from typing import Final
 
 from linnix_rec import __version__
 from linnix_rec.capture.document import (
-    CaptureDocument, ClockSample, Filter, Host, ObjectFile, Started, Stopped,
+    CaptureDocument,
+    ClockSample,
+    Filter,
+    Host,
+    ObjectFile,
+    Started,
+    Stopped,
 )  # fmt: skip
 from linnix_rec.capture.text import decode_bytes
 from linnix_rec.capture.writer import CaptureWriter
@@ -27,7 +33,7 @@ from linnix_rec.sources.sequencer import OBJECT_NAME, SequencerSource
 
 READ_TICKETS: Final = 1 << 15  # at a time: 4 MiB of slots
 IDLE_SECONDS: Final = 0.25
-# No ring is left alone for longer than half of it takes to fill at this rate, which no host is known to reach.
+# A ring is left alone for no longer than half of it takes to fill at this rate.
 PEAK_TICKETS_PER_SECOND: Final = 1 << 20
 CLOCK_SECONDS: Final = 1.0
 CLOCK_STEP_NS: Final = 1_000_000

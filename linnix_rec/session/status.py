@@ -11,13 +11,11 @@ _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 def bytes_in_words(count: float) -> str:
     """`1.2 MB`; decimal units, as disks are sold."""
-    for unit in _UNITS[:-1]:
-        if count < 1000:
-            break
-        count /= 1000
-    else:
-        unit = _UNITS[-1]
-    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+    thousands = 0
+    while count >= 1000 and thousands < len(_UNITS) - 1:
+        count, thousands = count / 1000, thousands + 1
+    digits = 0 if thousands == 0 or count >= 100 else 1
+    return f"{count:.{digits}f} {_UNITS[thousands]}"
 
 
 def seconds_in_words(seconds: float) -> str:

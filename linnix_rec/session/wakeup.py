@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from types import FrameType
 
 
-
 class Wakeup:
     """Waits until a caught signal or a watched process says something. Use as a context manager.
 
@@ -66,5 +65,5 @@ class Wakeup:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _catch(self, number: int, frame: FrameType | None) -> None:
+    def _catch(self, number: int, _frame: FrameType | None) -> None:
         self.caught.append(signal.Signals(number))

@@ -64,7 +64,8 @@ def _comms(comms: Bytes) -> pa.Array:
         return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(names, pa.string()))
     places = {name: place for place, name in enumerate(distinct)}
     renumber = np.array([places[name] for name in names], np.int32)
-    return pa.DictionaryArray.from_arrays(renumber[encoded.indices.to_numpy()], pa.array(distinct, pa.string()))
+    indices = renumber[encoded.indices.to_numpy()]
+    return pa.DictionaryArray.from_arrays(indices, pa.array(distinct, pa.string()))
 
 
 class _Execs:

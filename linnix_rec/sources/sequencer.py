@@ -40,7 +40,7 @@ def check_ring_slots(slots: int) -> None:
     if slots < MINIMUM_SLOTS or slots & (slots - 1):
         above = max(MINIMUM_SLOTS, 1 << max(slots, 1).bit_length())
         raise UsageError(
-            f"a ring of {slots} slots is not possible: a power of two from {MINIMUM_SLOTS} up, such as {above}"
+            f"a ring of {slots} slots can't be: a power of two from {MINIMUM_SLOTS} up, such as {above}"
         )
 
 
