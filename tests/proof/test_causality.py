@@ -43,7 +43,7 @@ def splits_of(random: Random, count: int) -> list[int]:
 
 
 @given(random=st.randoms(use_true_random=False), steps=st.integers(0, 60), gaps=st.integers(0, 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_what_a_kernel_can_write_breaks_no_rule(random: Random, steps: int, gaps: int) -> None:
     rows = with_gaps(random, Kernel(random).run(steps), gaps)
     found = outcomes(rows, splits_of(random, len(rows)))
@@ -53,7 +53,7 @@ def test_what_a_kernel_can_write_breaks_no_rule(random: Random, steps: int, gaps
 
 
 @given(random=st.randoms(use_true_random=False), steps=st.integers(1, 40), data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_fast_check_agrees_with_the_naive_one(random: Random, steps: int, data: st.DataObject) -> None:
     rows = with_gaps(random, Kernel(random).run(steps), data.draw(st.integers(0, 3)))
     rows = damaged(random, rows, data.draw(st.integers(0, 6)))
@@ -62,21 +62,21 @@ def test_the_fast_check_agrees_with_the_naive_one(random: Random, steps: int, da
     assert outcomes(rows, splits_of(random, len(rows)), remembered_births=remembered) == wanted
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_both_agree_on_long_histories(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(60))
+def test_both_agree_on_histories_of_any_length(seed: int) -> None:
     random = Random(seed)  # noqa: S311 - no secret
-    rows = Kernel(random, tids=random.choice((8, 40, 70_000))).run(random.choice((300, 1500)))
-    rows = with_gaps(random, rows, random.choice((0, 0, 5, 40)))
-    if seed % 4:
-        rows = damaged(random, rows, random.choice((1, 10, 200)))
-    wanted = causal_outcomes(rows, ATTACHED_BOOT_NS)
-    for remembered, at_once in ((0, 1), (16, 100), (1000, 10_000)):
-        found = outcomes(
-            rows, splits_of(random, len(rows)), remembered_births=remembered, rows_at_once=at_once
-        )
-        assert found == wanted
-    if seed % 4 == 0:
-        assert all(violated == 0 for _, violated, _, _ in wanted.values())
+    for steps in (30, 100, 100, 400 if seed % 10 else 3000):
+        rows = Kernel(random, tids=random.choice((6, 8, 20, 40, 70_000))).run(steps)
+        rows = with_gaps(random, rows, random.choice((0, 0, 1, 5, 20)))
+        if seed % 4:
+            rows = damaged(random, rows, random.choice((1, 3, 10, 50)))
+        wanted = causal_outcomes(rows, ATTACHED_BOOT_NS)
+        for remembered, at_once in ((0, 1), (random.choice((1, 3, 16, 32)), 10), (1000, 10_000)):
+            splits = splits_of(random, len(rows))
+            found = outcomes(rows, splits, remembered_births=remembered, rows_at_once=at_once)
+            assert found == wanted
+        if seed % 4 == 0:
+            assert all(violated == 0 for _, violated, _, _ in wanted.values())
 
 
 def test_renumbering_keeps_a_whole_history_as_it_is() -> None:
