@@ -5,6 +5,7 @@ Everything stays in columns; a `Process` is made when it is asked for.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -152,8 +153,10 @@ class Lineage:
         births = self._births(family.birth_row[numbers])
         endings = _endings(family.exits, family.exit_row[numbers])
         own = zip(*(column[numbers].tolist() for column in family.own_columns()), strict=True)
-        steps = map(self._steps, *_bounds(family.first_exec, numbers))
-        children = map(self._children, *_bounds(family.first_child, numbers))
+        steps = self._steps(family.first_exec[numbers], family.first_exec[numbers + 1])
+        children = map(
+            self._children, family.first_child[numbers].tolist(), family.first_child[numbers + 1].tolist()
+        )
         for number, birth, ending, steps_, children_, values in zip(
             numbers.tolist(), births, endings, steps, children, own, strict=True
         ):
@@ -194,23 +197,25 @@ class Lineage:
     def _children(self, first: int, end: int) -> tuple[int, ...]:
         return tuple(self._family.child[first:end].tolist()) if first != end else ()
 
-    def _steps(self, first: int, end: int) -> tuple[Step, ...]:
-        return tuple(self._each_step(first, end)) if first != end else ()
+    def _steps(self, first: Numbers, end: Numbers) -> Iterator[tuple[Step, ...]]:
+        """Give each process's execs, rows `first` to `end` (not included)."""
+        counts = end - first
+        at = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        argv = self._family.argv.take(pa.array(at)).to_pylist() if at.size else []
+        steps = map(self._step, _picked(self._family.execs, at, _STEP_FIELDS), argv)
+        return (tuple(islice(steps, count)) for count in counts.tolist())
 
-    def _each_step(self, first: int, end: int) -> Iterator[Step]:
-        rows = self._family.execs[first:end]
-        fields = zip(*(rows[name].tolist() for name in _STEP_FIELDS), strict=True)
-        for values, argv in zip(fields, self._family.argv[first:end].to_pylist(), strict=True):
-            seq, boot_ns, filename, truncated, comm, tid, old_tid = values
-            yield Step(
-                seq=seq,
-                boot_ns=boot_ns,
-                filename=self._text(filename),
-                argv=tuple(argument or "" for argument in argv or ()),
-                argv_truncated=truncated,
-                comm=self._text(comm) or "",
-                old_tid=old_tid if old_tid not in {0, tid} else None,
-            )
+    def _step(self, values: tuple[Any, ...], argv: list[str | None] | None) -> Step:
+        seq, boot_ns, filename, truncated, comm, tid, old_tid = values
+        return Step(
+            seq=seq,
+            boot_ns=boot_ns,
+            filename=self._text(filename),
+            argv=tuple(argument or "" for argument in argv or ()),
+            argv_truncated=truncated,
+            comm=self._text(comm) or "",
+            old_tid=old_tid if old_tid not in {0, tid} else None,
+        )
 
 
 def _endings(exits: Rows, at: Numbers) -> Iterator[Ending | None]:
@@ -224,7 +229,3 @@ def _picked(rows: Rows, at: Numbers, names: tuple[str, ...]) -> Iterator[tuple[A
         return iter([()] * at.size)
     picked = rows[at]
     return zip(*(picked[name].tolist() for name in names), strict=True)
-
-
-def _bounds(first: Numbers, numbers: Numbers) -> tuple[list[int], list[int]]:
-    return first[numbers].tolist(), first[numbers + 1].tolist()
