@@ -55,8 +55,9 @@ Examples:
   linnix-rec show --summary build.lrec             how many, how fast, which commands, what was lost
   linnix-rec show --kind exec --comm 'cc*'         what the compiler was started with
   linnix-rec show --pid 1234 --since +2s           a process, from two seconds on
+  linnix-rec show --follow --kind exec build.lrec  commands, while they are recorded
   linnix-rec show --format jsonl | jq .argv        for other programs
-  linnix-rec show --format csv --kind exec > a.csv for a spreadsheet
+  linnix-rec show --format csv --kind exec >a.csv  for a spreadsheet
 
 {reading.CAPTURE_HELP}
 """,
