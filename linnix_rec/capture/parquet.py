@@ -1,19 +1,21 @@
 """How events become Parquet: encodings, compression, row groups, a segment's metadata. Knows no directory.
 
-The choices below were measured with pyarrow 26 on one core of a 2.6 GHz Xeon, CPU time, events as
-bytes each and millions a second; "storm" is fork and exit rows from two CPUs, "build" fork, exec
-with argv, and exit of a parallel make. Read is the 14 columns that `verify` wants, in seq order.
+The choices below were measured with pyarrow 26 on one core of a shared 2.6 GHz Xeon: bytes an event, and
+million events written a CPU second. "Real storm" is a capture of `stress-ng --fork 2 --fork-ops 20000`
+repeated, "storm" the same made up, "build" fork, exec with argv, and exit of a parallel make, made up. The
+machine was busier for the first column than for the others: compare within a column.
 
-                                              storm                      build
-    pyarrow's defaults, snappy      30.9 B  2.3 M/s  r 12      50.8 B  1.4 M/s  r 12
-    delta for all numbers, zstd 1   14.9 B  2.4 M/s  r 17      25.8 B  1.7 M/s  r 18
-    as below, zstd 1                11.1 B  3.2 M/s  r 19      24.4 B  2.0 M/s  r 18
-    as below, zstd 3                10.5 B  3.0 M/s  r 19      23.8 B  2.0 M/s  r 19
-    as below, lz4                   13.5 B  3.6 M/s  r 27      27.4 B  2.1 M/s  r 22
+                                                real storm       storm          build
+    pyarrow's defaults, snappy                29.8 B  1.5     30.9 B  2.3    50.8 B  1.4
+    delta for all but the repeated, zstd 1    16.1 B          14.5 B  3.0    24.1 B  2.0
+    as below, zstd 1                          12.2 B  2.6     11.8 B  3.0    24.5 B  1.9
 
-A third of the time goes into definition levels, which no encoding avoids: a column that only forks or
-only exits have is null in every other row. argv costs 80 ns a row of a build, half as much again with
-a dictionary. Row groups of 64 Ki to 256 Ki rows read and write alike within 5 %.
+The 14 columns that `verify` wants are read at 14 M events/s (busy), where the defaults gave 12 (quiet).
+What is left in a storm is four clocks and two ids with little pattern, and a third of the time goes into
+definition levels, which no encoding avoids: a column that only forks or only exits have is null in every
+other row. argv costs some 80 ns a row of a build. Row groups of 64 Ki to 256 Ki rows read and write alike
+within 5 %. BYTE_STREAM_SPLIT would do for tid and start_ns what plain values do, but fastparquet refuses
+it for integers, and it is too young in Parquet to trust Spark with it. The CRC of a page costs less than the noise.
 """
 
 import json

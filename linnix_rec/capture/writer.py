@@ -3,8 +3,9 @@
 A segment is durable once it is closed: it is written under a name that no `*.parquet` glob matches, gets
 its own when it is whole and synced, and then capture.json is replaced. So a recorder killed at any moment
 leaves a readable capture that lacks the open segment only: at most SEGMENT_SECONDS of events. Turning over
-costs some 25 ms and 10 KB of footer each time, so ten seconds cost 0.3 % of a core and some 80 MB a day on
-an idle host; a storm of 100,000 events/s reaches SEGMENT_ROWS (about 12 MB) in the same time.
+costs some 11 ms and 15 KB each time (38 columns have a long footer), so ten seconds cost 0.1 % of a core and
+130 MB a day on an idle host; a storm of 100,000 events/s reaches SEGMENT_ROWS (about 12 MB) in the same time.
+Peak private memory beside pyarrow's own 20 MB is 40 MB with the system's allocator, 85 MB with pyarrow's.
 """
 
 import errno
