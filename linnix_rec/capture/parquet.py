@@ -14,8 +14,9 @@ The 14 columns that `verify` wants are read at 14 M events/s (busy), where the d
 What is left in a storm is four clocks and two ids with little pattern, and a third of the time goes into
 definition levels, which no encoding avoids: a column that only forks or only exits have is null in every
 other row. argv costs some 80 ns a row of a build. Row groups of 64 Ki to 256 Ki rows read and write alike
-within 5 %. BYTE_STREAM_SPLIT would do for tid and start_ns what plain values do, but fastparquet refuses
-it for integers, and it is too young in Parquet to trust Spark with it. The CRC of a page costs less than the noise.
+within 5 %. BYTE_STREAM_SPLIT would do for tid and start_ns what plain values do, but fastparquet refuses it
+for integers, and it is too young in Parquet to trust Spark with it. The CRC of a page costs less than the
+noise.
 """
 
 import json
