@@ -62,7 +62,8 @@ def _record(request: Request, command: Command | None, pidfd: int | None) -> int
         try:
             outcome = recording.run(command, pidfd)
         except BaseException:
-            discard_capture(directory)  # it holds nothing that was asked for
+            if not recording.begun:
+                discard_capture(directory)  # it holds nothing that was asked for
             raise
         source.close()  # a command that outlives the recording is not slowed any longer
         if not request.quiet or outcome.lost or outcome.failure:

@@ -1,5 +1,6 @@
 """One recording, from attaching to the closed capture. Knows the source and the writer, not how they work."""
 
+import contextlib
 import os
 import platform
 import signal
@@ -37,6 +38,7 @@ IDLE_SECONDS: Final = 0.25
 PEAK_TICKETS_PER_SECOND: Final = 1 << 20
 CLOCK_SECONDS: Final = 1.0
 CLOCK_STEP_NS: Final = 1_000_000
+TREE_SECONDS: Final = 0.5  # between two looks at all processes
 
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PASSED_ON_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
@@ -61,6 +63,9 @@ class Outcome:
 class Recording:
     """Drives one source into one writer until something ends it."""
 
+    #: Whether there is anything to keep.
+    begun = False
+
     def __init__(
         self,
         request: Request,
@@ -76,6 +81,7 @@ class Recording:
         self._owner = owner
         self._clock = [clock.sample()]
         self._clock_read = time.monotonic()
+        self._tree_looked = -TREE_SECONDS
         self._idle_seconds = min(IDLE_SECONDS, source.ring_slots / 2 / PEAK_TICKETS_PER_SECOND)
         source.decoder.realtime_offset_ns = _offset_ns(self._clock[-1])
 
@@ -99,6 +105,7 @@ class Recording:
         try:
             if command is not None:
                 self._release(command)
+            self.begun = True
             if root_pidfd is not None:
                 self._wakeup.watch(root_pidfd)
             stopped = self._record(command, root_pidfd, status)
@@ -115,8 +122,8 @@ class Recording:
         except LinnixRecError as error:
             if failure is None:
                 failure, stopped = error, _stopped("failure", str(error))
-        self._close(stopped)
-        return self._outcome(stopped, time.monotonic() - started, failure)
+        late_failure = self._close(stopped)
+        return self._outcome(stopped, time.monotonic() - started, failure or late_failure)
 
     def _release(self, command: Command) -> None:
         try:
@@ -177,11 +184,24 @@ class Recording:
             return None
         if self._request.wait and self._request.tree_only:
             self._wakeup.unwatch(root_pidfd)
-            counts = self._source.counts()
-            if counts.births > counts.deaths:
+            if self._tree_lives(command):
                 return None
             return _stopped("tree", "the last task of the tree ended")
         return _stopped("command" if command else "pid", "it ended")
+
+    def _tree_lives(self, command: Command | None) -> bool:
+        """Whether to wait for more of the tree.
+
+        Below a command, births and deaths are counted from the first on. A tree that ran already has
+        members of whom either was missed, such as one that ended and is not reaped: there, look.
+        """
+        counts = self._source.counts()
+        if command is not None and counts.births <= counts.deaths:
+            return False
+        if time.monotonic() - self._tree_looked < TREE_SECONDS:
+            return True
+        self._tree_looked = time.monotonic()
+        return self._source.tree_lives()
 
     def _read_clock(self) -> None:
         if time.monotonic() - self._clock_read < CLOCK_SECONDS:
@@ -195,20 +215,20 @@ class Recording:
     def _progress(self) -> Progress:
         return Progress(self._source.events, self._source.lag, self._source.lost, self._writer.bytes_written)
 
-    def _close(self, stopped: Stopped) -> None:
+    def _close(self, stopped: Stopped) -> LinnixRecError | None:
+        """Close the capture, if need be as one that stopped because of the failure that this gives."""
+        accounts = self._source.accounts()
         try:
-            self._writer.close(
-                stopped,
-                self._source.accounts(),
-                clock=[*self._clock[1:], clock.sample()],
-                cgroups=self._cgroups.paths,
-            )
-        except LinnixRecError:
-            if stopped.reason != "failure":
-                raise
-            # The disk is full, which is being said already: the capture stays as an unfinished one.
+            clocks = [*self._clock[1:], clock.sample()]
+            self._writer.close(stopped, accounts, clock=clocks, cgroups=self._cgroups.paths)
+        except LinnixRecError as error:
+            # Without room even for this the capture stays as an unfinished one.
+            with contextlib.suppress(LinnixRecError):
+                self._writer.close(_stopped("failure", str(error)), accounts)
+            return error
         finally:
             self._cgroups.close()
+        return None
 
     def _outcome(self, stopped: Stopped, seconds: float, failure: LinnixRecError | None) -> Outcome:
         counts = self._source.counts()

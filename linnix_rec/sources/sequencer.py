@@ -5,6 +5,8 @@ Knows the kernel through `linnix_rec.bpf` and the protocol through `linnix_rec.r
 
 import hashlib
 import mmap
+import os
+import select
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,6 +110,14 @@ class SequencerSource:
         while before != (before := int(self._accounts["adopted"].sum())):
             self._object.iterate("adopt_task")
 
+    def tree_lives(self) -> bool:
+        """Whether any process of the tree, other than this one, still runs. Looks at every process."""
+        before = self.counts()
+        for entry in os.listdir("/proc"):
+            if entry.isdecimal() and int(entry) != os.getpid() and self._is_live_member(int(entry)):
+                return True
+        return self.counts() != before  # who was born meanwhile was perhaps not looked at
+
     def list_tasks(self) -> None:
         """Write one `task` event for each task there is (of the tree, if only that is recorded)."""
         self._object.iterate("list_task")
@@ -170,8 +180,7 @@ class SequencerSource:
                 if kind != "gap"
             },
             recursion_misses={
-                name: program.info().recursion_misses
-                for name, program in self._object.programs.items()
+                name: program.info().recursion_misses for name, program in self._object.programs.items()
             },
             storage_refused=int(self._accounts["storage_refused"].sum()),
             laps=counts.issued // self.ring_slots,
@@ -196,6 +205,17 @@ class SequencerSource:
             programs=[*programs, "adopt_task"] if self._tree_only else programs,
             kernel_btf=self._kernel_btf,
         )
+
+    def _is_live_member(self, pid: int) -> bool:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return False
+        try:
+            ended = select.select([pidfd], [], [], 0)[0]
+            return not ended and self._object.maps["tree"].lookup(pidfd.to_bytes(4, "little")) is not None
+        finally:
+            os.close(pidfd)
 
     def _all_done(self) -> bool:
         counts = self.counts()
