@@ -4,6 +4,7 @@ It runs with the recorder's credentials, terminal, stdin and environment, in the
 group, as if the recorder were not there.
 """
 
+import contextlib
 import errno
 import os
 import pwd
@@ -71,8 +72,10 @@ class Command:
 
     def release(self) -> None:
         """Let it exec; raises CommandNotStartedError."""
-        os.write(self._go, b"g")
-        os.close(self._go)
+        go, self._go = self._go, -1
+        with contextlib.suppress(BrokenPipeError):  # a signal ended it before it could begin
+            os.write(go, b"g")
+        os.close(go)
         with os.fdopen(self._error, "rb") as pipe:
             error = pipe.read()
         if error:
@@ -81,11 +84,9 @@ class Command:
 
     def cancel(self) -> None:
         """End it, if it was not released; else leave it alone."""
-        if self.wait_status is None:
-            try:
-                os.close(self._go)
-            except OSError:  # it was released
-                return
+        if self._go >= 0:
+            os.close(self._go)
+            self._go = -1
             self.wait()
 
     def send(self, number: int) -> None:
@@ -111,9 +112,10 @@ def _become(argv: Sequence[str], user: User | None, go_read: int, error_write: i
     """In the child: wait for the word, then exec. Never returns."""
     status = 0
     try:
-        # Python ignores these; a command expects them as a shell would leave them.
-        for name in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(name, signal.SIG_DFL)
+        # Python ignores the first two; a command expects them as a shell would leave them.
+        for name in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+            if name != signal.SIGINT or signal.getsignal(name) is signal.default_int_handler:
+                signal.signal(name, signal.SIG_DFL)
         if not os.read(go_read, 1):
             os._exit(0)  # the recorder could not start: so doesn't the command
         if user is not None:
