@@ -44,6 +44,7 @@ class Family:
     kernel_thread: Flags
     dead_before: Flags
     active: Flags
+    exit_may_be_lost: Flags
     birth_row: Numbers
     exit_row: Numbers
     first_exec: Numbers
@@ -69,7 +70,14 @@ class Family:
                 self.parent_pid,
                 self.threads,
             ),
-            *(self.cpu_ns, self.snapshot, self.kernel_thread, self.dead_before, self.active),
+            *(
+                self.cpu_ns,
+                self.snapshot,
+                self.kernel_thread,
+                self.dead_before,
+                self.active,
+                self.exit_may_be_lost,
+            ),
         )
 
 
@@ -98,6 +106,7 @@ def assemble(store: RowStore) -> Family:
     exec_order = np.argsort(members.execed, kind="stable")
     child = np.argsort(parent, kind="stable")
     bounds = np.arange(pid.size + 1)
+    exit_row, gaps = members.exit_rows(exits), store.take(GAP)
     comm, uid = _last_names(members, rows, birth_row)
     return Family(
         pid=pid,
@@ -113,8 +122,9 @@ def assemble(store: RowStore) -> Family:
         kernel_thread=kernel_thread,
         dead_before=_dead_before(members, tasks),
         active=members.active(),
+        exit_may_be_lost=_exits_maybe_lost(members, rows, exit_row, gaps),
         birth_row=birth_row,
-        exit_row=members.exit_rows(exits),
+        exit_row=exit_row,
         first_exec=np.searchsorted(members.execed[exec_order], bounds),
         first_child=np.searchsorted(parent[child], bounds),
         child=child,
@@ -122,7 +132,7 @@ def assemble(store: RowStore) -> Family:
         execs=execs[exec_order],
         argv=store.take_argv().combine_chunks().take(pa.array(exec_order)),
         exits=exits,
-        gaps=store.take(GAP),
+        gaps=gaps,
         events=sum(map(len, rows)),
     )
 
@@ -331,3 +341,15 @@ def _dead_before(members: _Members, tasks: Rows) -> Flags:
     """Say which processes the snapshot lists only as dead or dying, and that did nothing after it."""
     dead = (tasks["exit_state"] != 0) | ((tasks["task_flags"] & np.uint32(_PF_EXITING)) != 0)
     return members.seen_in(members.listed[dead]) & ~members.seen_in(members.listed[~dead]) & ~members.active()
+
+
+def _exits_maybe_lost(members: _Members, kinds: _Kinds, exit_row: Numbers, gaps: Rows) -> Flags:
+    """Say which processes have no exit, but a gap after the last that was seen of them."""
+    last_seq = np.zeros(members.count, np.uint64)
+    seen = [(members.forked, kinds.forks), (members.forker, kinds.forks), (members.execed, kinds.execs)]
+    for member, rows in (*seen, (members.exited, kinds.exits), (members.listed, kinds.tasks)):
+        last_of_kind = np.zeros(members.count, np.uint64)
+        last_of_kind[member] = rows["seq"]
+        np.maximum(last_seq, last_of_kind, out=last_seq)
+    maybe: Flags = (exit_row == NOBODY) & (last_seq < gaps["seq"].max(initial=np.uint64(0)))
+    return maybe

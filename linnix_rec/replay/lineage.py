@@ -161,7 +161,7 @@ class Lineage:
             numbers.tolist(), births, endings, steps, children, own, strict=True
         ):
             pid, start_ns, comm, first_comm, uid, parent, parent_pid, *more = values
-            threads, cpu_ns, snapshot, kernel_thread, dead_before, active = more
+            threads, cpu_ns, snapshot, kernel_thread, dead_before, active, exit_may_be_lost = more
             yield Process(
                 number=number,
                 pid=pid,
@@ -180,6 +180,7 @@ class Lineage:
                 kernel_thread=kernel_thread,
                 dead_before=dead_before,
                 active=active,
+                exit_may_be_lost=exit_may_be_lost,
                 child_numbers=children_,
             )
 

@@ -61,7 +61,8 @@ class Process:
     process that existed before the recording, or whose fork a gap hides. `ending` is None if it still
     ran when the recording stopped, or if a gap hides the exit. `number` counts the lineage's processes
     in the order of their birth; `parent_number` is the parent's, None if the capture has no such process.
-    `comm` is the name it had last, `born_as` the one it had first.
+    `comm` is the name it had last, `born_as` the one it had first. `exit_may_be_lost` says that no exit
+    was seen, but that a gap follows the last that was.
     """
 
     number: int
@@ -81,6 +82,7 @@ class Process:
     kernel_thread: bool
     dead_before: bool
     active: bool
+    exit_may_be_lost: bool
     child_numbers: tuple[int, ...] = field(default=())
 
     @property

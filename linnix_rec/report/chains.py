@@ -65,7 +65,7 @@ def _exec_link(step: Step) -> str:
 def _last_link(process: Process) -> str:
     if process.ending:
         return f"exit {process.ending.seq} {words.ending_clause(process.ending)}"
-    return "dead before the recording" if process.dead_before else "still running"
+    return words.last_state_clause(process)
 
 
 def _painted(process: Process, line: str, ink: Ink) -> str:

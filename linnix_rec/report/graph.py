@@ -94,7 +94,9 @@ def _ending_object(ending: Ending) -> dict[str, Any]:
 def _state(process: Process) -> str:
     if process.ending:
         return "ended"
-    return "dead before" if process.dead_before else "running"
+    if process.dead_before:
+        return "dead before"
+    return "unknown" if process.exit_may_be_lost else "running"
 
 
 def _known(told: dict[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def _born(process: Process, zero_ns: int) -> str:
 def _child(child: Process, ink: Ink) -> str:
     text = f"{child.pid} {words.process_command(child)}"
     if child.ending is None:
-        return text + ("" if child.dead_before else ", still running")
+        return f"{text}, {words.last_state_clause(child)}"
     if not child.ending.failed:
         return text
     return f"{text}, {ink.bad(words.ending_clause(child.ending))}"
@@ -76,7 +76,7 @@ def _child(child: Process, ink: Ink) -> str:
 def _ended(process: Process, zero_ns: int, ink: Ink) -> str:
     ending = process.ending
     if ending is None:
-        return "before the recording" if process.dead_before else "still running when the recording stopped"
+        return f"not in the capture: {words.last_state_clause(process)}"
     lived_ns = process.lived_ns
     clause = words.ending_clause(ending)
     parts = [

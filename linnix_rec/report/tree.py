@@ -19,8 +19,6 @@ _WIDTHS = (7, 12, 9, 13)
 _DEEPEST, _SHALLOWEST = 600, 9
 #: So many siblings of one kind in a row still have a line each.
 _NOT_FOLDED = 3
-#: By whether the snapshot saw it only dead.
-_STATES = ("running", "dead before")
 
 
 @dataclass(frozen=True)
@@ -207,7 +205,7 @@ def _command(process: Process, opening: Step | None) -> str:
 def _process_line(process: Process, opening: Step | None, prefix: str, command: str, style: TreeStyle) -> str:
     took_ns = words.took_ns(process)
     took = "" if took_ns is None else words.duration(took_ns)
-    state = words.ending_word(process.ending) if process.ending else _STATES[process.dead_before]
+    state = words.ending_word(process.ending) if process.ending else words.last_state(process)
     left = _columns(str(process.pid), _started(process, opening, style), took, state)
     line = cut_to(left + prefix + command, style.width)
     return _painted(process, line, len(left), len(prefix), style.ink) if style.ink.colored else line

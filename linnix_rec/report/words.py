@@ -137,6 +137,20 @@ def process_command(process: Process) -> str:
     return step_command(process.steps[-1]) if process.steps else process_name(process)
 
 
+def last_state(process: Process) -> str:
+    """Give how it stands at the end with a process of which no exit was seen."""
+    if process.dead_before:
+        return "dead before"
+    return "running?" if process.exit_may_be_lost else "running"
+
+
+def last_state_clause(process: Process) -> str:
+    """Give the same in words."""
+    if process.dead_before:
+        return "dead before the recording"
+    return "still running, or its exit is lost in a gap" if process.exit_may_be_lost else "still running"
+
+
 def ending_word(ending: Ending) -> str:
     """Give an ending in a word or two: `0`, `7`, `SIGKILL`, `SIGSEGV core`."""
     if ending.signal:

@@ -344,3 +344,18 @@ def test_children_and_parents_agree(seed: int) -> None:
         assert all(told.process(child).parent_number == process.number for child in process.child_numbers)
         if process.parent_number is not None:
             assert process.number in told.process(process.parent_number).child_numbers
+
+
+def test_exit_may_be_lost_only_if_a_gap_follows_the_last_event() -> None:
+    story = Story()
+    shell = story.task(100)
+    quiet, busy, ended = (story.fork(shell, tid) for tid in (101, 102, 103))
+    story.exit(ended)
+    story.gap(5)
+    story.exec(busy, "/bin/true")
+    assert [(process.pid, process.exit_may_be_lost) for process in lineage(story)] == [
+        (100, True),
+        (quiet.tid, True),
+        (busy.tid, False),
+        (ended.tid, False),
+    ]
