@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from linnix_rec.cli import reading
-from linnix_rec.errors import LinnixRecError
+from linnix_rec.errors import LinnixRecError, UsageError
 
 if TYPE_CHECKING:
     from linnix_rec.capture.reader import Capture
@@ -43,10 +43,8 @@ Examples:
 """,
 )
 @click.argument("capture", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--tree", "shape", flag_value="tree", default="tree", help="The tree of processes (the default)."
-)
-@click.option("--chains", "shape", flag_value="chains", help="Each process's life in a line.")
+@click.option("--tree", is_flag=True, help="The tree of processes (the default).")
+@click.option("--chains", is_flag=True, help="Each process's life in a line.")
 @click.option("--pid", type=int, metavar="N", help="Only those that had this pid, in full.")
 @click.option(
     "--format",
@@ -61,7 +59,14 @@ Examples:
     "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE, not to stdout."
 )
 def command(
-    *, capture: Path | None, shape: str, pid: int | None, form: str, everybody: bool, output: Path | None
+    *,
+    capture: Path | None,
+    tree: bool,
+    chains: bool,
+    pid: int | None,
+    form: str,
+    everybody: bool,
+    output: Path | None,
 ) -> int:
     """Show the processes of CAPTURE: who started whom, what each ran, and how it ended.
 
@@ -72,12 +77,15 @@ def command(
     from linnix_rec.capture.reader import open_capture
     from linnix_rec.report.views import View, view_lines
 
+    if tree and chains:
+        raise UsageError("--tree and --chains are two views: choose one")
     opened = open_capture(reading.chosen_capture(capture))
     lineage, rules = _read(opened)
     if pid is not None and not lineage.holders_of(pid).size:
         raise LinnixRecError(
             f"no process has pid {pid} in {opened.path} ('show --tid {pid}' would find a thread)"
         )
+    shape = "chains" if chains else "tree" if tree or pid is None else "life"
     view = View(shape, form, pid, everybody)
     reading.write_lines(view_lines(lineage, view, _style(opened, output, everybody=everybody)), output)
     return _report(opened, lineage, rules)

@@ -15,7 +15,7 @@ from linnix_rec.report.tree import TreeStyle, tree_lines
 
 @dataclass(frozen=True)
 class View:
-    """What is asked for: a `shape` ("tree" or "chains") as text, or a `form` for programs ("jsonl", "dot").
+    """What is asked for: a `shape` of text ("tree", "chains", "life"), or a `form` ("jsonl", "dot").
 
     Of processes with one `pid` only, if that is not None; `everybody` includes those that did nothing.
     """
@@ -34,7 +34,7 @@ def view_lines(lineage: Lineage, view: View, style: TreeStyle) -> Iterable[str]:
         return dot_lines(lineage.processes(np.flatnonzero(_with_ancestors(lineage, view))))
     if view.shape == "chains":
         return chain_lines(lineage.processes(_acting(lineage, view)), ink=style.ink)
-    if view.pid is not None:
+    if view.shape == "life" and view.pid is not None:
         return life_lines(lineage, view.pid, style.started_boot_ns, style.ink)
     return tree_lines(lineage, _with_ancestors(lineage, view), style)
 

@@ -72,6 +72,12 @@ def test_chains_are_a_line_a_process(capture: Path) -> None:
     ]
 
 
+def test_two_views_at_once_are_wrong_usage(capture: Path) -> None:
+    result = replay("--tree", "--chains", capture)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "choose one" in result.stderr
+
+
 def test_all_shows_the_idle_too(capture: Path) -> None:
     assert "pid 50  existed before as sh -> still running" in replay("--chains", "--all", capture).stdout
     assert "     50      before" in replay("--all", capture).stdout
@@ -79,6 +85,10 @@ def test_all_shows_the_idle_too(capture: Path) -> None:
 
 def test_pid_shows_its_life(capture: Path) -> None:
     assert replay("--pid", "102", capture).stdout.splitlines()[0] == "pid 102: /bin/true"
+
+
+def test_pid_in_a_tree_has_its_ancestors_and_no_siblings(capture: Path) -> None:
+    assert replay("--tree", "--pid", "102", capture).stdout.splitlines() == [*TREE[:3], TREE[4]]
 
 
 def test_pid_that_is_not_there_is_one_line(capture: Path) -> None:
