@@ -94,7 +94,7 @@ class SequencerSource:
         )
 
     def attach(self) -> None:
-        """Begin. `attached_boot_ns` (T_on) is read after the last program is attached."""
+        """Begin. T_on, `attached_boot_ns`, is read after the last program is attached."""
         for name in _ATTACH_ORDER:
             program = exit_program(self._kernel_btf) if name == "exit" else name
             self._object.attach(program)
@@ -105,10 +105,14 @@ class SequencerSource:
         self._object.maps["tree"].update(pidfd.to_bytes(4, "little"), b"\1")
 
     def adopt(self) -> None:
-        """Make all that the tree's tasks have forked so far, and their threads, members of it."""
+        """Make all that the tree's tasks have forked so far, and their threads, members of it.
+
+        T_on is read again: who was adopted was forked by a task that was no member yet, unrecorded.
+        """
         before = -1
         while before != (before := int(self._accounts["adopted"].sum())):
             self._object.iterate("adopt_task")
+        self.attached_boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def tree_lives(self) -> bool:
         """Whether any process of the tree, other than this one, still runs. Looks at every process."""
