@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -105,6 +106,23 @@ def test_a_host_is_recorded_for_a_while(record: Any, proven: Proven) -> None:
     assert (capture.document.stopped.reason, capture.document.stopped.detail) == ("duration", "0.3 s")
     span_ns = capture.document.stopped.boot_ns - capture.document.started.attached_boot_ns
     assert span_ns >= 300_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "drawn"),
+    [(["--all", "-d", "1s"], True), (["-q", "-d", "1s"], False), (["--", "sleep", "1"], False)],
+)
+def test_a_status_line_is_drawn_on_a_terminal_that_no_command_owns(
+    tmp_path: Path, arguments: list[str], drawn: bool
+) -> None:
+    master, slave = os.openpty()
+    recorder = [sys.executable, "-m", "linnix_rec", "record", "-o", tmp_path / "x.lrec", *arguments]
+    ended = subprocess.run(recorder, stderr=slave, stdin=subprocess.DEVNULL, check=True)
+    os.close(slave)
+    said = os.read(master, 1 << 16).decode() if "-q" not in arguments else ""
+    os.close(master)
+    assert ended.returncode == 0
+    assert ("· Ctrl-C ends" in said) is drawn
 
 
 @pytest.mark.parametrize("turn", range(4))

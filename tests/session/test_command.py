@@ -12,6 +12,9 @@ import pytest
 from linnix_rec.errors import RecordingError
 from linnix_rec.session.command import Command, CommandNotStartedError, look_up_user
 
+# The recorder forks before it has threads; a test run may have some. The child only execs.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
 
 def test_nothing_runs_before_the_word(tmp_path: Path) -> None:
     command = Command(["touch", str(tmp_path / "ran")])
