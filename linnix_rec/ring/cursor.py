@@ -134,7 +134,10 @@ class Cursor:
         if not ready:
             return None
         load_fence()
-        copied = np.concatenate([self.ring.slots[place] for place in self._places(ready)])
+        # A structured row numpy copies field by field, which takes 110 ns; as words it takes 3.
+        stretches = [self.ring.slots[place] for place in self._places(ready)]
+        words = np.concatenate([stretch.view(np.uint64) for stretch in stretches])
+        copied: Slots = words.view(stretches[0].dtype)
         whole = whole_spans(copied)
         return copied[:whole] if whole else None
 

@@ -32,7 +32,7 @@ from linnix_rec.session.status import Progress, StatusLine
 from linnix_rec.session.wakeup import Wakeup
 from linnix_rec.sources.sequencer import OBJECT_NAME, SequencerSource
 
-READ_TICKETS: Final = 1 << 15  # at a time: 4 MiB of slots
+READ_TICKETS: Final = 1 << 14  # at a time: 2 MiB of slots, which fit a core's cache while they are decoded
 IDLE_SECONDS: Final = 0.25
 # A ring is left alone for no longer than half of it takes to fill at this rate.
 PEAK_TICKETS_PER_SECOND: Final = 1 << 20

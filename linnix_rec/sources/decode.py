@@ -39,6 +39,13 @@ def _flags(values: Mask, valid: pa.Buffer | None) -> pa.Array:
     return pa.Array.from_buffers(pa.bool_(), len(values), [valid, _bits(values)])
 
 
+def _rows_at(slots: Slots, at: Integers) -> Slots:
+    """`slots[at]` by whole words: a structured row numpy copies field by field, which takes 250 ns, not 4."""
+    words = slots.view(np.uint64).reshape(len(slots), -1)
+    rows: Slots = words.take(at, axis=0).view(slots.dtype).reshape(len(at))
+    return rows
+
+
 def text_array(text: Bytes, ends: Integers) -> pa.Array:
     """Strings that stand one after the other in `text`, as far as `ends`: what is not UTF-8 is escaped."""
     if text.size == 0 or int(text.max()) < 0x80:
@@ -142,12 +149,15 @@ class Decoder:
     def __init__(self, page_size_bytes: int, realtime_offset_ns: int) -> None:
         self.page_size_bytes = page_size_bytes
         self.realtime_offset_ns = realtime_offset_ns
+        # glibc gives back what is freed beyond twice the largest block freed so far, and each run would fault
+        # its columns in again, for a tenth of the time. This block is freed untouched.
+        np.empty(1 << 24, np.uint8)
 
     def batch(self, run: Run) -> pa.RecordBatch:
         """The events of `run`, one row each."""
         slots = run.slots
         heads = np.flatnonzero(slots["index"] == 0)
-        events = slots if len(heads) == len(slots) else slots[heads]
+        events = slots if len(heads) == len(slots) else _rows_at(slots, heads)
         columns = self._common(events, run.seq + heads.astype(np.uint64))
         kind = events["kind"]
         columns |= self._fork(events, kind == schema.FORK)

@@ -89,9 +89,8 @@ class SequencerSource:
             self._object.maps["accounts"].map_memory(), struct_dtype(spec.btf, "account"), possible_cpus()
         )
         slots = np.frombuffer(self._object.maps["ring"].map_memory(), struct_dtype(spec.btf, "slot"))
-        self._cursor = Cursor(
-            Ring(slots[:ring_slots], self._next_ticket, _words(bss, variables["abandon_log"]))
-        )
+        self.ring = Ring(slots[:ring_slots], self._next_ticket, _words(bss, variables["abandon_log"]))
+        self._cursor = Cursor(self.ring)
 
     def attach(self) -> None:
         """Begin. T_on, `attached_boot_ns`, is read after the last program is attached."""
