@@ -1,0 +1,106 @@
+"""Large captures made of a real one, repeated so that it stays valid. Knows no kernel."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from linnix_rec.capture import columns
+from linnix_rec.capture.document import Accounts, EventAccount
+from linnix_rec.capture.reader import Capture
+from linnix_rec.capture.speed import Throughput
+from linnix_rec.capture.writer import CaptureWriter, prepare_directory
+from linnix_rec.errors import LinnixRecError
+
+#: More than Linux has thread ids (PID_MAX_LIMIT, include/linux/threads.h): each repetition has its own.
+IDS_A_REPETITION: Final = 1 << 22
+_IDS: Final = ("tid", "tgid", "parent_tid", "parent_tgid", "child_tid", "child_tgid", "old_tid")
+
+
+def repeated(batches: list[pa.RecordBatch], tickets: int, times: int) -> Iterator[pa.RecordBatch]:
+    """Yield the batches `times` times: tickets and clocks go on, and who acts is somebody else each time.
+
+    tickets: what all batches together took
+    """
+    if times * IDS_A_REPETITION > 1 << 31:
+        raise ValueError(f"{times} repetitions need more thread ids than there are")
+    duration_ns = _last_boot_ns(batches) + 1 - _first_boot_ns(batches)
+    for repetition in range(times):
+        for batch in batches:
+            yield _later(batch, repetition * tickets, repetition * duration_ns, repetition * IDS_A_REPETITION)
+
+
+def write_repeated(capture: Capture, times: int, directory: Path) -> Throughput:
+    """Write the finished capture `times` times as one into a new directory, and say how fast.
+
+    Timed is what the writer does, hashing and syncing included; renumbering is not.
+    """
+    before = capture.document
+    if before.stopped is None or before.accounts is None:
+        raise LinnixRecError(f"{capture.path} is not finished")
+    prepare_directory(directory, force=False)
+    writer = CaptureWriter(directory, replace(before, segments=(), stopped=None, accounts=None))
+    taken = 0.0
+    for batch in repeated(list(capture.batches()), before.accounts.issued, times):
+        started = time.thread_time()
+        writer.write(batch)
+        taken += time.thread_time() - started
+    started = time.thread_time()
+    writer.close(before.stopped, _times(before.accounts, times))
+    taken += time.thread_time() - started
+    return Throughput(writer.rows_written, writer.bytes_written, taken)
+
+
+def _later(batch: pa.RecordBatch, tickets: int, ns: int, ids: int) -> pa.RecordBatch:
+    shifts = {"seq": tickets, "boot_ns": ns, "time": ns // 1000, **dict.fromkeys(_IDS, ids)}
+    arrays = [
+        _shifted(array, shifts[name]) if name in shifts else array
+        for name, array in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+
+
+def _shifted(array: pa.Array, by: int) -> pa.Array:
+    """Add to all but nulls; thread id 0 stays, as it is nobody's."""
+    integers = pa.uint64() if pa.types.is_uint64(array.type) else pa.int64()
+    plain = array.cast(pa.int64()) if pa.types.is_timestamp(array.type) else array
+    values = plain.cast(integers).fill_null(0).to_numpy(zero_copy_only=False)
+    moved = values + values.dtype.type(by)
+    if pa.types.is_int32(array.type):
+        moved[values == 0] = 0
+    return pa.array(moved, integers, mask=~_valid(array)).cast(array.type)
+
+
+def _valid(array: pa.Array) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    valid: np.ndarray[tuple[int], np.dtype[np.bool_]] = array.is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
+def _first_boot_ns(batches: list[pa.RecordBatch]) -> int:
+    return int(columns.int64(batches[0], "boot_ns")[0])
+
+
+def _last_boot_ns(batches: list[pa.RecordBatch]) -> int:
+    return int(columns.int64(batches[-1], "boot_ns").max())
+
+
+def _times(accounts: Accounts, times: int) -> Accounts:
+    return replace(
+        accounts,
+        issued=accounts.issued * times,
+        published=accounts.published * times,
+        abandoned=accounts.abandoned * times,
+        events={
+            kind: EventAccount(
+                seen=account.seen * times,
+                filtered=account.filtered * times,
+                claimed=account.claimed * times,
+                abandoned=account.abandoned * times,
+            )
+            for kind, account in accounts.events.items()
+        },
+    )
