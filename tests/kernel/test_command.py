@@ -89,8 +89,9 @@ def test_scripts_that_exec_each_other_are_one_process(record: Any, proven: Prove
 
 
 def test_the_command_sees_what_it_would_see_without_a_recorder(tmp_path: Path) -> None:
-    look = "env; ls /proc/$$/fd; grep -E 'Sig(Blk|Ign|Cgt)|Cap|Groups' /proc/$$/status; umask; cat; ulimit -a"
-    command = ["/bin/sh", "-c", look]
+    # What ls and grep see of themselves: a shell blocks all signals for a moment whenever it forks.
+    status = "grep -E 'Sig(Blk|Ign|Cgt)|Cap|Groups' /proc/self/status"
+    command = ["/bin/sh", "-c", f"env; ls /proc/self/fd; {status}; umask; cat; ulimit -a"]
     run = partial(subprocess.run, input=b"from stdin\n", capture_output=True, check=True, cwd=tmp_path)
     alone = run(command)
     recorder = [sys.executable, "-m", "linnix_rec", "record", "-q", "-o", "x.lrec", "--"]
