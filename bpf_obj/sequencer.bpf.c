@@ -434,3 +434,17 @@ int adopt_task(struct bpf_iter__task *ctx)
 		add(&account->adopted, 1);
 	return 0;
 }
+
+/* Counts the tree's tasks that still run, the recorder's own left out. The kernel sets exit_state after
+ * it has traced the exit, so whoever is not counted any more has had its exit event. */
+SEC("iter/task")
+int count_live(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct task_struct *recorder = (void *)bpf_get_current_task_btf();
+	struct account *account = this_account();
+
+	if (account && task && task->tgid != recorder->tgid && !task->exit_state && in_tree(task))
+		add(&account->live, 1);
+	return 0;
+}

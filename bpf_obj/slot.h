@@ -120,8 +120,9 @@ struct account {
 	u64 published_tickets;
 	u64 abandoned_tickets;
 	u64 storage_refused; /* tasks that could not be marked as members of the tree */
-	u64 adopted;         /* tasks that were marked as members of the tree by the iterator */
-	u64 unused[8];       /* to a multiple of 128 bytes: CPUs share no cache line, nor its neighbour */
+	u64 adopted;         /* tasks that were marked as members of the tree by an iterator */
+	u64 live;            /* members of the tree that an iterator found alive */
+	u64 unused[7];       /* to a multiple of 128 bytes: CPUs share no cache line, nor its neighbour */
 };
 
 _Static_assert(sizeof(struct account) % 128 == 0, "accounts of two CPUs share no cache line");

@@ -38,7 +38,7 @@ IDLE_SECONDS: Final = 0.25
 PEAK_TICKETS_PER_SECOND: Final = 1 << 20
 CLOCK_SECONDS: Final = 1.0
 CLOCK_STEP_NS: Final = 1_000_000
-TREE_SECONDS: Final = 0.5  # between two looks at all processes
+TREE_SECONDS: Final = 0.25  # between two looks at all tasks
 
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PASSED_ON_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
@@ -54,6 +54,7 @@ class Outcome:
     events: int
     issued: int
     lost: int
+    lapped: int
     laps: int
     live_tasks: int
     bytes_written: int
@@ -115,6 +116,7 @@ class Recording:
             failure, stopped = error, _stopped("failure", str(error))
         finally:
             status.clear()
+            self._live_tasks = self._source.live_tasks() if self._request.tree_only else 0
             self._source.detach()
         try:
             self._drain_to_the_end()
@@ -184,24 +186,19 @@ class Recording:
             return None
         if self._request.wait and self._request.tree_only:
             self._wakeup.unwatch(root_pidfd)
-            if self._tree_lives(command):
+            if self._tree_lives():
                 return None
             return _stopped("tree", "the last task of the tree ended")
         return _stopped("command" if command else "pid", "it ended")
 
-    def _tree_lives(self, command: Command | None) -> bool:
-        """Whether to wait for more of the tree.
-
-        Below a command, births and deaths are counted from the first on. A tree that ran already has
-        members of whom either was missed, such as one that ended and is not reaped: there, look.
-        """
-        counts = self._source.counts()
-        if command is not None and counts.births <= counts.deaths:
-            return False
+    def _tree_lives(self) -> bool:
+        """Whether to wait for more of the tree."""
         if time.monotonic() - self._tree_looked < TREE_SECONDS:
             return True
         self._tree_looked = time.monotonic()
-        return self._source.tree_lives()
+        issued = self._source.issued
+        # Who was born during the look was perhaps not looked at, but it has taken a ticket.
+        return self._source.live_tasks() > 0 or self._source.issued != issued
 
     def _read_clock(self) -> None:
         if time.monotonic() - self._clock_read < CLOCK_SECONDS:
@@ -238,8 +235,9 @@ class Recording:
             events=self._writer.rows_written,
             issued=counts.issued,
             lost=self._source.lost,
+            lapped=self._source.lapped,
             laps=counts.issued // self._source.ring_slots,
-            live_tasks=counts.births - counts.deaths,
+            live_tasks=self._live_tasks,
             bytes_written=self._writer.bytes_written,
             failure=failure,
         )

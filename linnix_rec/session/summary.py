@@ -19,7 +19,7 @@ def summary(request: Request, directory: Path, outcome: Outcome) -> Iterator[str
         f"{outcome.events:,} events in {seconds_in_words(outcome.seconds)}, {loss}{laps};"
         f" {bytes_in_words(outcome.bytes_written)} in {directory}"
     )
-    if outcome.lost:
+    if outcome.lapped:
         yield f"the ring was too small for this load: try --ring-slots {2 * request.ring_slots}"
     if request.tree_only and outcome.live_tasks > 0:
         what = "task" if outcome.live_tasks == 1 else "tasks"

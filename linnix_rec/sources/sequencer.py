@@ -5,8 +5,6 @@ Knows the kernel through `linnix_rec.bpf` and the protocol through `linnix_rec.r
 
 import hashlib
 import mmap
-import os
-import select
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,8 +56,6 @@ class Counts:
     issued: int
     published: int
     abandoned: int
-    births: int
-    deaths: int
 
 
 class SequencerSource:
@@ -76,6 +72,7 @@ class SequencerSource:
         self.attached_boot_ns = 0
         self.events = 0  # read so far
         self.lost = 0  # tickets that stand in gaps
+        self.lapped = 0  # of these, tickets that were overwritten before they were read
         self._tree_only = tree_only
         self._kernel_btf = read_vmlinux()
         content = read_object(OBJECT_NAME)
@@ -113,13 +110,11 @@ class SequencerSource:
             self._object.iterate("adopt_task")
         self.attached_boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
-    def tree_lives(self) -> bool:
-        """Whether any process of the tree, other than this one, still runs. Looks at every process."""
-        before = self.counts()
-        for entry in os.listdir("/proc"):
-            if entry.isdecimal() and int(entry) != os.getpid() and self._is_live_member(int(entry)):
-                return True
-        return self.counts() != before  # who was born meanwhile was perhaps not looked at
+    def live_tasks(self) -> int:
+        """How many tasks of the tree still run, this process's own left out; looks at every task."""
+        before = int(self._accounts["live"].sum())
+        self._object.iterate("count_live")
+        return int(self._accounts["live"].sum()) - before
 
     def list_tasks(self) -> None:
         """Write one `task` event for each task there is (of the tree, if only that is recorded)."""
@@ -130,6 +125,7 @@ class SequencerSource:
         for piece in self._cursor.read(limit, final=final):
             if isinstance(piece, Gap):
                 self.lost += piece.lost
+                self.lapped += piece.lost if piece.reason == "lapped" else 0
                 batch = self.decoder.gap_batch(piece)
             else:
                 batch = self.decoder.batch(piece)
@@ -153,13 +149,10 @@ class SequencerSource:
 
     def counts(self) -> Counts:
         """The accounts' sums over all CPUs; exact once the programs are detached."""
-        claimed = self._accounts["claimed"].sum(axis=0)
         return Counts(
             issued=self.issued,
             published=int(self._accounts["published_tickets"].sum()),
             abandoned=int(self._accounts["abandoned_tickets"].sum()),
-            births=int(claimed[KINDS.index("fork")] + claimed[KINDS.index("task")]),
-            deaths=int(claimed[KINDS.index("exit")]),
         )
 
     def detach(self) -> None:
@@ -205,20 +198,9 @@ class SequencerSource:
             read_object_spec(content, OBJECT_NAME),
             max_entries={"ring": self.ring_slots, "accounts": possible_cpus()},
             rodata={"ring_mask": self.ring_slots - 1, "tree_only": int(self._tree_only)},
-            programs=[*programs, "adopt_task"] if self._tree_only else programs,
+            programs=[*programs, "adopt_task", "count_live"] if self._tree_only else programs,
             kernel_btf=self._kernel_btf,
         )
-
-    def _is_live_member(self, pid: int) -> bool:
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError:
-            return False
-        try:
-            ended = select.select([pidfd], [], [], 0)[0]
-            return not ended and self._object.maps["tree"].lookup(pidfd.to_bytes(4, "little")) is not None
-        finally:
-            os.close(pidfd)
 
     def _all_done(self) -> bool:
         counts = self.counts()

@@ -22,6 +22,7 @@ WHOLE = Outcome(
     events=12345,
     issued=20000,
     lost=0,
+    lapped=0,
     laps=0,
     live_tasks=0,
     bytes_written=54321,
@@ -55,9 +56,15 @@ def test_a_whole_capture_is_two_lines() -> None:
 
 
 def test_loss_is_counted_and_says_what_to_do() -> None:
-    lines = list(summary(MAKE, Path("x.lrec"), replace(WHOLE, lost=1234, laps=3)))
+    lines = list(summary(MAKE, Path("x.lrec"), replace(WHOLE, lost=1234, lapped=1234, laps=3)))
     assert "1,234 tickets lost, 3 laps of the ring" in lines[0]
     assert lines[1] == "the ring was too small for this load: try --ring-slots 2097152"
+
+
+def test_what_producers_gave_up_is_not_for_a_larger_ring_to_save() -> None:
+    lines = list(summary(MAKE, Path("x.lrec"), replace(WHOLE, lost=2)))
+    assert "2 tickets lost" in lines[0]
+    assert len(lines) == 2
 
 
 def test_who_still_lives_is_counted_with_the_option_that_waits() -> None:
