@@ -18,20 +18,26 @@ from linnix_rec.errors import LinnixRecError
 
 #: More than Linux has thread ids (PID_MAX_LIMIT, include/linux/threads.h): each repetition has its own.
 IDS_A_REPETITION: Final = 1 << 22
+_STARTS: Final = ("start_ns", "parent_start_ns", "child_start_ns")
 _IDS: Final = ("tid", "tgid", "parent_tid", "parent_tgid", "child_tid", "child_tgid", "old_tid")
 
 
-def repeated(batches: list[pa.RecordBatch], tickets: int, times: int) -> Iterator[pa.RecordBatch]:
+def repeated(
+    batches: list[pa.RecordBatch], tickets: int, attached_boot_ns: int, times: int
+) -> Iterator[pa.RecordBatch]:
     """Yield the batches `times` times: tickets and clocks go on, and who acts is somebody else each time.
 
     tickets: what all batches together took
+    attached_boot_ns: who started later starts later each time, as its fork does; who was there already,
+        was there already
     """
     if times * IDS_A_REPETITION > 1 << 31:
         raise ValueError(f"{times} repetitions need more thread ids than there are")
     duration_ns = _last_boot_ns(batches) + 1 - _first_boot_ns(batches)
     for repetition in range(times):
         for batch in batches:
-            yield _later(batch, repetition * tickets, repetition * duration_ns, repetition * IDS_A_REPETITION)
+            ns = repetition * duration_ns
+            yield _later(batch, repetition * tickets, ns, repetition * IDS_A_REPETITION, attached_boot_ns)
 
 
 def write_repeated(capture: Capture, times: int, directory: Path) -> Throughput:
@@ -45,7 +51,8 @@ def write_repeated(capture: Capture, times: int, directory: Path) -> Throughput:
     prepare_directory(directory, force=False)
     writer = CaptureWriter(directory, replace(before, segments=(), stopped=None, accounts=None))
     taken = 0.0
-    for batch in repeated(list(capture.batches()), before.accounts.issued, times):
+    batches, attached_boot_ns = list(capture.batches()), before.started.attached_boot_ns
+    for batch in repeated(batches, before.accounts.issued, attached_boot_ns, times):
         started = time.thread_time()
         writer.write(batch)
         taken += time.thread_time() - started
@@ -55,23 +62,24 @@ def write_repeated(capture: Capture, times: int, directory: Path) -> Throughput:
     return Throughput(writer.rows_written, writer.bytes_written, taken)
 
 
-def _later(batch: pa.RecordBatch, tickets: int, ns: int, ids: int) -> pa.RecordBatch:
-    shifts = {"seq": tickets, "boot_ns": ns, "time": ns // 1000, **dict.fromkeys(_IDS, ids)}
+def _later(batch: pa.RecordBatch, tickets: int, ns: int, ids: int, attached_boot_ns: int) -> pa.RecordBatch:
+    shifts = {"seq": tickets, "boot_ns": ns, "time": ns // 1000}
+    shifts |= dict.fromkeys(_STARTS, ns) | dict.fromkeys(_IDS, ids)
+    # Below these, values stay: thread id 0 is nobody's.
+    least = dict.fromkeys(_STARTS, attached_boot_ns) | dict.fromkeys(_IDS, 1)
     arrays = [
-        _shifted(array, shifts[name]) if name in shifts else array
+        _shifted(array, shifts[name], least.get(name, 0)) if name in shifts else array
         for name, array in zip(batch.schema.names, batch.columns, strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
 
 
-def _shifted(array: pa.Array, by: int) -> pa.Array:
-    """Add to all but nulls; thread id 0 stays, as it is nobody's."""
+def _shifted(array: pa.Array, by: int, least: int) -> pa.Array:
+    """Add to all values from `least` on; nulls stay."""
     integers = pa.uint64() if pa.types.is_uint64(array.type) else pa.int64()
     plain = array.cast(pa.int64()) if pa.types.is_timestamp(array.type) else array
     values = plain.cast(integers).fill_null(0).to_numpy(zero_copy_only=False)
-    moved = values + values.dtype.type(by)
-    if pa.types.is_int32(array.type):
-        moved[values == 0] = 0
+    moved = np.where(values < least, values, values + values.dtype.type(by))
     return pa.array(moved, integers, mask=~_valid(array)).cast(array.type)
 
 

@@ -31,7 +31,7 @@ def test_a_repeated_capture_is_proven_and_has_every_event_as_often(tmp_path: Pat
 
 
 def test_repetitions_go_on_in_tickets_and_time_and_share_no_thread_id() -> None:
-    first, second = (pa.Table.from_batches([batch]) for batch in repeated([build().batch()], 100, 2))
+    first, second = (pa.Table.from_batches([batch]) for batch in repeated([build().batch()], 100, 0, 2))
     assert second["seq"][0].as_py() == first["seq"][0].as_py() + 100
     assert second["boot_ns"][0].as_py() > first["boot_ns"][-1].as_py()
     assert second["tid"].to_pylist() == [tid + IDS_A_REPETITION for tid in first["tid"].to_pylist()]

@@ -1,0 +1,27 @@
+"""A figure is held against its target, and told with its spread."""
+
+import pytest
+
+from linnix_rec.bench.figures import Figure, document, table
+
+
+@pytest.mark.parametrize(
+    ("row", "values", "met"),
+    [
+        ("drain fork", (7.0, 8.0, 9.0), True),
+        ("drain fork", (7.0, 7.9, 9.0), False),
+        ("storm tree", (1.0, 1.05, 2.0), True),
+        ("storm tree", (1.0, 1.06, 1.0, 1.07, 1.08), False),
+    ],
+)
+def test_the_median_is_held_against_the_target(row: str, values: tuple[float, ...], met: bool) -> None:
+    figure = Figure(row, values)
+    (line,) = table([figure])
+    assert figure.met is met
+    assert ("MISSED" not in line) is met
+
+
+def test_the_document_has_the_spread_and_the_number_of_runs() -> None:
+    (figure,) = document([Figure("record true", (0.5, 0.9, 0.6))], {"cpus": 2})["figures"]
+    assert (figure["median"], figure["min"], figure["max"], figure["runs"]) == (0.6, 0.5, 0.9, 3)
+    assert (figure["target"], figure["target_is"]) == (0.8, "greatest")
