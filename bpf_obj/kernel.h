@@ -37,6 +37,9 @@ static long (*const bpf_probe_read_kernel)(void *to, u32 bytes, const void *from
 static long (*const bpf_probe_read_kernel_str)(void *to, u32 bytes, const void *from) = (void *)115;
 static u64 (*const bpf_ktime_get_boot_ns)(void) = (void *)125;
 static void *(*const bpf_task_storage_get)(void *map, void *task, void *value, u64 flags) = (void *)156;
+static long (*const bpf_task_storage_delete)(void *map, void *task) = (void *)157;
+
+#define EBUSY 16
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 

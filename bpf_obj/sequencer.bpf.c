@@ -13,6 +13,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile u64 ring_mask = 1023; /* slots - 1; set before loading */
 const volatile bool tree_only = false;
+const volatile bool lookup_can_fail = false; /* before Linux 6.2: see is_outside() */
 
 u64 next_ticket PAGE_APART;  /* what all CPUs contend for: nothing else in its lines */
 u64 abandon_next PAGE_APART; /* entries ever written to the log */
@@ -42,6 +43,14 @@ struct {
 	MAP_TYPE(value, u8);
 } tree SEC(".maps");
 
+/* Always empty: only asked whether task storage is busy on this CPU. */
+struct {
+	MAP_UINT(type, BPF_MAP_TYPE_TASK_STORAGE);
+	MAP_UINT(map_flags, BPF_F_NO_PREALLOC);
+	MAP_TYPE(key, int);
+	MAP_TYPE(value, u8);
+} nobody SEC(".maps");
+
 /* Tracing programs stay on their CPU but an iterator can be preempted by a tracepoint there. */
 static ALWAYS_INLINE void add(u64 *counter, u64 n)
 {
@@ -58,6 +67,20 @@ static ALWAYS_INLINE struct account *this_account(void)
 static ALWAYS_INLINE bool in_tree(struct task_struct *task)
 {
 	return bpf_task_storage_get(&tree, task, 0, 0);
+}
+
+/*
+ * Whether the recording leaves this task out. Before Linux 6.2 a lookup also finds nothing if it interrupts
+ * another use of task storage on this CPU, which full preemption allows: a member would escape in silence.
+ * A deletion says -EBUSY then, so who is not known to be outside is at least counted.
+ */
+static ALWAYS_INLINE bool is_outside(struct task_struct *task, struct account *account)
+{
+	if (!tree_only || in_tree(task))
+		return false;
+	if (lookup_can_fail && bpf_task_storage_delete(&nobody, task) == -EBUSY)
+		add(&account->storage_refused, 1);
+	return true;
 }
 
 static ALWAYS_INLINE bool join_tree(struct task_struct *task, struct account *account)
@@ -167,13 +190,12 @@ int on_newtask(u64 *ctx)
 	if (!account || child->pid == 0) /* an idle task of a CPU that comes up */
 		return 0;
 	add(&account->seen[KIND_FORK], 1);
-	if (tree_only) {
-		if (!in_tree(forker)) {
-			add(&account->filtered[KIND_FORK], 1);
-			return 0;
-		}
-		join_tree(child, account);
+	if (is_outside(forker, account)) {
+		add(&account->filtered[KIND_FORK], 1);
+		return 0;
 	}
+	if (tree_only)
+		join_tree(child, account);
 
 	ticket = claim(account, KIND_FORK, 1);
 	slot = take(ticket);
@@ -212,7 +234,7 @@ static ALWAYS_INLINE int exits(struct task_struct *task, bool last_thread)
 	if (!account)
 		return 0;
 	add(&account->seen[KIND_EXIT], 1);
-	if (tree_only && !in_tree(task)) {
+	if (is_outside(task, account)) {
 		add(&account->filtered[KIND_EXIT], 1);
 		return 0;
 	}
@@ -311,7 +333,7 @@ int on_exec(u64 *ctx)
 	if (!account)
 		return 0;
 	add(&account->seen[KIND_EXEC], 1);
-	if (tree_only && !in_tree(task)) {
+	if (is_outside(task, account)) {
 		add(&account->filtered[KIND_EXEC], 1);
 		return 0;
 	}
@@ -401,7 +423,7 @@ int list_task(struct bpf_iter__task *ctx)
 	if (!account || !task)
 		return 0;
 	add(&account->seen[KIND_TASK], 1);
-	if (tree_only && !in_tree(task)) {
+	if (is_outside(task, account)) {
 		add(&account->filtered[KIND_TASK], 1);
 		return 0;
 	}

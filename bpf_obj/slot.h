@@ -119,7 +119,7 @@ struct account {
 	u64 abandoned[KIND_COUNT]; /* events that found a slot of theirs taken or lapped */
 	u64 published_tickets;
 	u64 abandoned_tickets;
-	u64 storage_refused; /* tasks that could not be marked as members of the tree */
+	u64 storage_refused; /* times that membership of the tree could not be set, or told */
 	u64 adopted;         /* tasks that were marked as members of the tree by an iterator */
 	u64 live;            /* members of the tree that an iterator found alive */
 	u64 unused[7];       /* to a multiple of 128 bytes: CPUs share no cache line, nor its neighbour */

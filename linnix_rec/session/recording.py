@@ -91,7 +91,6 @@ class Recording:
 
         Raises LinnixRecError if recording could not begin; what fails later is in the outcome.
         """
-        started = time.monotonic()
         self._source.attach()
         if self._request.tree_only and root_pidfd is not None:
             self._source.mark(root_pidfd)
@@ -125,7 +124,7 @@ class Recording:
             if failure is None:
                 failure, stopped = error, _stopped("failure", str(error))
         late_failure = self._close(stopped)
-        return self._outcome(stopped, time.monotonic() - started, failure or late_failure)
+        return self._outcome(stopped, failure or late_failure)
 
     def _release(self, command: Command) -> None:
         try:
@@ -227,11 +226,11 @@ class Recording:
             self._cgroups.close()
         return None
 
-    def _outcome(self, stopped: Stopped, seconds: float, failure: LinnixRecError | None) -> Outcome:
+    def _outcome(self, stopped: Stopped, failure: LinnixRecError | None) -> Outcome:
         counts = self._source.counts()
         return Outcome(
             stopped=stopped,
-            seconds=seconds,
+            seconds=(stopped.boot_ns - self._source.attached_boot_ns) / 1e9,
             events=self._writer.rows_written,
             issued=counts.issued,
             lost=self._source.lost,

@@ -5,6 +5,7 @@ Knows the kernel through `linnix_rec.bpf` and the protocol through `linnix_rec.r
 
 import hashlib
 import mmap
+import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pyarrow as pa
 from linnix_rec.bpf.btf import Btf, read_vmlinux, tracepoint_parameters
 from linnix_rec.bpf.definitions import read_object_spec
 from linnix_rec.bpf.dtype import struct_dtype
+from linnix_rec.bpf.host import kernel_version
 from linnix_rec.bpf.load import LoadedObject, load
 from linnix_rec.bpf.object import read_object
 from linnix_rec.capture.document import Accounts, EventAccount
@@ -197,7 +199,11 @@ class SequencerSource:
         return load(
             read_object_spec(content, OBJECT_NAME),
             max_entries={"ring": self.ring_slots, "accounts": possible_cpus()},
-            rodata={"ring_mask": self.ring_slots - 1, "tree_only": int(self._tree_only)},
+            rodata={
+                "ring_mask": self.ring_slots - 1,
+                "tree_only": int(self._tree_only),
+                "lookup_can_fail": int((kernel_version(platform.release()) or (0, 0)) < (6, 2)),
+            },
             programs=[*programs, "adopt_task", "count_live"] if self._tree_only else programs,
             kernel_btf=self._kernel_btf,
         )
