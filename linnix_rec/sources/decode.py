@@ -79,38 +79,50 @@ class _Execs:
     """The texts of a run's exec events, laid end to end without Python touching a row."""
 
     def __init__(self, slots: Slots, heads: Integers) -> None:
-        exec_ = slots["exec"][heads]
+        exec_ = slots["exec"]  # only its numbers are indexed: numpy copies whole structures slowly
         spans = slots["span"][heads].astype(np.int64)
-        head_bytes = exec_["text"].shape[1]
-        slot_bytes = slots["text"].shape[1]
+        head_room, slot_room = exec_["text"].shape[1], slots["text"].shape[1]
 
-        filename_bytes = exec_["filename_bytes"].astype(np.int64)
-        argv_bytes = exec_["argv_bytes"].astype(np.int64)
-        further = np.maximum(filename_bytes - head_bytes, 0)
-        filename_slots = 1 + -(-further // slot_bytes)
+        filename_bytes = exec_["filename_bytes"][heads].astype(np.int64)
+        argv_bytes = exec_["argv_bytes"][heads].astype(np.int64)
+        filename_slots = 1 - (np.minimum(head_room - filename_bytes, 0) // slot_room)
 
-        # Every slot of every exec as a row of text bytes, and how many of them count.
+        # For every slot of every exec: where its text lies, and how much of its room is used.
         owner = np.repeat(np.arange(len(heads)), spans)
         index = np.arange(len(owner)) - np.repeat(np.cumsum(spans) - spans, spans)
-        rows = slots["text"][heads[owner] + index]
-        first = index == 0
-        rows[first, :head_bytes] = exec_["text"]
-        is_argv = index >= filename_slots[owner]
-        begin = np.where(
-            is_argv,
-            (index - filename_slots[owner]) * slot_bytes,
-            np.where(first, 0, head_bytes + (index - 1) * slot_bytes),
-        )
-        room = np.where(first, head_bytes, slot_bytes)
+        is_head, is_argv = index == 0, index >= filename_slots[owner]
+        begin = np.where(is_argv, index - filename_slots[owner], index - 1) * slot_room
+        begin[~is_argv] += head_room
+        begin[is_head] = 0
         wanted = np.where(is_argv, argv_bytes[owner], filename_bytes[owner]) - begin
-        used = np.clip(wanted, 0, room)
-        column = np.arange(slot_bytes)
+        used = np.clip(wanted, 0, np.where(is_head, head_room, slot_room))
+        text_at = (heads[owner] + index) * slots.itemsize + _text_offset(slots.dtype)
+        text_at[is_head] += _head_text_offset(slots.dtype) - _text_offset(slots.dtype)
 
-        filename_text = rows[~is_argv][column < used[~is_argv, None]]
-        self.filenames = text_array(filename_text, np.cumsum(filename_bytes)).dictionary_encode()
-        argv_text = rows[is_argv][column < used[is_argv, None]]
-        self.arguments, self.argument_counts = _split_arguments(argv_text, argv_bytes)
+        raw = slots.view(np.uint8)
+        filenames = _gathered(raw, text_at[~is_argv], used[~is_argv])
+        arguments = _gathered(raw, text_at[is_argv], used[is_argv])
+        self.filenames = text_array(filenames, np.cumsum(filename_bytes)).dictionary_encode()
+        self.arguments, self.argument_counts = _split_arguments(arguments, argv_bytes)
         self.cut = slots["flags"][heads] & EXEC_TEXT_CUT != 0
+
+
+def _text_offset(slot: np.dtype[Any]) -> int:
+    """Where the text of a slot that is not its span's first begins, in bytes."""
+    return int(slot.fields["text"][1])  # type: ignore[index]
+
+
+def _head_text_offset(slot: np.dtype[Any]) -> int:
+    """Where the text of an exec's first slot begins, in bytes."""
+    exec_, offset = slot.fields["exec"][:2]  # type: ignore[index]
+    return int(offset) + int(exec_.fields["text"][1])  # type: ignore[index]
+
+
+def _gathered(raw: Bytes, begins: Integers, lengths: Integers) -> Bytes:
+    """The stretches of `raw` that begin there and are so long, end to end."""
+    ends = np.cumsum(lengths)
+    places = np.repeat(begins - (ends - lengths), lengths)
+    return raw[places + np.arange(len(places))]
 
 
 def _split_arguments(text: Bytes, lengths: Integers) -> tuple[pa.Array, Integers]:
