@@ -137,17 +137,15 @@ def open_capture(path: Path) -> Capture:
     Segments are the files that capture.json lists, and, if the recording was cut off between a segment
     and its entry there, those that continue the chain. Other Parquet files are strays: told, not read.
     """
-    document_path = path / DOCUMENT_NAME
-    if not document_path.is_file():  # nor a pipe, which would never end
-        what = (
-            f"has no {DOCUMENT_NAME}"
-            if path.is_dir()
-            else "is not a directory"
-            if path.exists()
-            else "does not exist"
+    try:
+        problem = _no_capture(path)
+    except OSError as error:  # a directory that may not be entered, a name too long
+        raise UnreadableCaptureError(f"can't read {path}: {error.strerror}") from error
+    if problem:
+        raise UnreadableCaptureError(
+            f"{path} {problem}: a capture is a directory NAME.lrec that `record` made"
         )
-        raise UnreadableCaptureError(f"{path} {what}: a capture is a directory NAME.lrec that `record` made")
-    document = CaptureDocument.load(document_path)
+    document = CaptureDocument.load(path / DOCUMENT_NAME)
     listed = {entry.name for entry in document.segments}
     found = sorted(path.glob("*.parquet"))
     segments = [_open_segment(file) for file in found if file.name in listed]
@@ -156,6 +154,15 @@ def open_capture(path: Path) -> Capture:
         _adopt(document, segments, strays)
     segments.sort(key=lambda segment: (segment.metadata.first_seq, segment.path.name))
     return Capture(path, document, tuple(segments), tuple(strays))
+
+
+def _no_capture(path: Path) -> str:
+    """Why there is no capture at `path`; empty if there may be one."""
+    if (path / DOCUMENT_NAME).is_file():  # not a pipe, which would never end
+        return ""
+    if path.is_dir():
+        return f"has no {DOCUMENT_NAME}"
+    return "is not a directory" if path.exists() else "does not exist"
 
 
 def _adopt(document: CaptureDocument, segments: list[SegmentFile], strays: list[Path]) -> None:

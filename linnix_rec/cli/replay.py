@@ -42,7 +42,7 @@ Examples:
 {reading.CAPTURE_HELP}
 """,
 )
-@click.argument("capture", required=False, type=click.Path(path_type=Path))
+@click.argument("capture", required=False, type=click.Path(path_type=Path, readable=False))
 @click.option("--tree", is_flag=True, help="The tree of processes (the default).")
 @click.option("--chains", is_flag=True, help="Each process's life in a line.")
 @click.option("--pid", type=int, metavar="N", help="Only those that had this pid, in full.")

@@ -62,7 +62,7 @@ Examples:
 {reading.CAPTURE_HELP}
 """,
 )
-@click.argument("capture", required=False, type=click.Path(path_type=Path))
+@click.argument("capture", required=False, type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--format",
     "form",

@@ -112,3 +112,16 @@ def test_lying_document_is_unreadable(whole: Path) -> None:
     result = verify(whole)
     assert (result.exit_code, result.stdout) == (3, "")
     assert "ring_slots" in result.stderr
+
+
+def test_a_capture_that_may_not_be_entered_is_unreadable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    with pytest.raises(SystemExit) as ending:
+        main(["verify", str(tmp_path)])
+    assert ending.value.code == 3
+    assert f"error: can't read {tmp_path}: Permission denied" in capsys.readouterr().err
