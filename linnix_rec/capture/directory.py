@@ -11,14 +11,27 @@ from linnix_rec.errors import UsageError
 RESERVE_NAME: Final = DOCUMENT_NAME + ".reserve"
 
 
+def check_directory(path: Path, force: bool) -> None:
+    """Raise UsageError if a new capture can't go to `path`; changes nothing."""
+    if not (path.is_symlink() or path.exists()):
+        return
+    if not force:
+        raise UsageError(f"{path} exists: choose another name with -o, or replace it with --force")
+    try:
+        files.lock_directory(path).close()
+    except BlockingIOError as error:
+        raise UsageError(f"{path} is being recorded to: choose another name with -o") from error
+    except OSError:
+        pass  # no directory, or none of ours: removing it says so
+
+
 def prepare_directory(path: Path, force: bool, owner: files.Owner | None = None) -> None:
     """Make the directory of a new capture; raises UsageError if something is there.
 
     With `force` a capture that is there is removed first; nothing that is not a capture ever is.
     """
+    check_directory(path, force)
     if path.is_symlink() or path.exists():
-        if not force:
-            raise UsageError(f"{path} exists: choose another name with -o, or replace it with --force")
         _remove(path)
     try:
         files.make_directory(path, owner)

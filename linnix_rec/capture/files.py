@@ -73,3 +73,31 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class Lock:
+    """Held by whoever writes to a directory; the system lets go of it when the process ends."""
+
+    def __init__(self, descriptor: int = -1) -> None:
+        self.descriptor = descriptor
+
+    def close(self) -> None:
+        """Let go, once."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def lock_directory(path: Path) -> Lock:
+    """Take the lock of a directory; raises BlockingIOError if somebody has it. Windows has no such lock."""
+    try:
+        import fcntl
+    except ImportError:
+        return Lock()
+    lock = Lock(os.open(path, os.O_RDONLY))
+    try:
+        fcntl.flock(lock.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise
+    return lock

@@ -50,6 +50,8 @@ class CaptureWriter:
     """Writes one capture into an empty directory; for one thread, batches in seq order.
 
     After a RecordingError it takes no more events, and `close` still writes the last capture.json.
+    `first_segment_seconds`, if given, is doubled with each segment up to `segment_seconds`: of a short
+    recording that is killed little is lost.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class CaptureWriter:
         *,
         segment_rows: int = SEGMENT_ROWS,
         segment_seconds: float = SEGMENT_SECONDS,
+        first_segment_seconds: float | None = None,
         owner: files.Owner | None = None,
     ) -> None:
         self._directory = directory
         self._document = document
         self._segment_rows = segment_rows
         self._segment_seconds = segment_seconds
+        self._open_seconds = segment_seconds if first_segment_seconds is None else first_segment_seconds
         self._owner = owner
         self._pending = PendingRows()
         self._open: OpenSegment | None = None
@@ -73,6 +77,7 @@ class CaptureWriter:
         self._rows_written = 0
         self._end_seq = self._durable_seq = document.started.first_seq
         try:
+            self._lock = files.lock_directory(directory)
             files.write_whole(directory / RESERVE_NAME, bytes(RESERVE_BYTES), owner)
             self._write_document()
         except OSError as error:
@@ -115,8 +120,9 @@ class CaptureWriter:
         self.turn_over_if_due()
 
     def turn_over_if_due(self) -> None:
-        """Close the open segment if it is older than `segment_seconds`; raises RecordingError."""
-        if self._open is not None and self._open.age_s >= self._segment_seconds:
+        """Close the open segment if it has been open for long enough; raises RecordingError."""
+        if self._open is not None and self._open.age_s >= self._open_seconds:
+            self._open_seconds = min(2 * self._open_seconds, self._segment_seconds)
             self.turn_over()
 
     def turn_over(self) -> None:
@@ -153,6 +159,8 @@ class CaptureWriter:
             (self._directory / RESERVE_NAME).unlink(missing_ok=True)
         except OSError as error:
             self._fail(error)
+        finally:
+            self._lock.close()
         return self._document
 
     def abandon(self) -> None:

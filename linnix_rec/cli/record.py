@@ -14,6 +14,20 @@ _SIZE = re.compile(r"(\d+)([KMG])?(?:i?B)?", re.IGNORECASE)
 _SIZE_SHIFTS = {None: 0, "K": 10, "M": 20, "G": 30}
 
 
+PID_MAX = 1 << 22  # PID_MAX_LIMIT of the kernel
+
+
+class RecordCommand(click.Command):
+    """Refuses a `--` with nothing behind it: the whole host was not asked for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ends_options = args[-1:] == ["--"]
+        rest = super().parse_args(ctx, args)
+        if ends_options and not ctx.params.get("argv") and not ctx.resilient_parsing:
+            raise click.UsageError("no COMMAND after --", ctx)
+        return rest
+
+
 def duration_s(text: str) -> float:
     """`10`, `10s`, `1.5m`, `2h`, `500ms` -> seconds."""
     match = _DURATION.fullmatch(text)
@@ -31,6 +45,7 @@ def size_bytes(text: str) -> int:
 
 
 @click.command(
+    cls=RecordCommand,
     short_help="Record every fork, exec and exit.",
     context_settings={"allow_interspersed_args": False},
     epilog="""\b
@@ -62,7 +77,7 @@ Examples:
     help="Record the whole host, not only COMMAND's or PID's tree.",
 )  # fmt: skip
 @click.option(
-    "-p", "--pid", type=click.IntRange(1), metavar="PID",
+    "-p", "--pid", type=click.IntRange(1, PID_MAX), metavar="PID",
     help="Record the tree of this process, until it ends.",
 )  # fmt: skip
 @click.option("-u", "--user", metavar="USER", help="Run COMMAND as this user, with their groups and HOME.")

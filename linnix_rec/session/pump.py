@@ -29,15 +29,14 @@ class Pump:
         self._queued_bytes = 0
         self._more = threading.Condition()
         self._done = False
-        self._turn_over = False
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
     @property
     def has_room(self) -> bool:
-        """Whether the queue is under its bound."""
-        return self._queued_bytes < self._bound_bytes
+        """Whether the queue is under its bound; one batch may always wait, however small the bound."""
+        return not self._batches or self._queued_bytes < self._bound_bytes
 
     def put(self, batch: pa.RecordBatch) -> None:
         """Queue a batch; never waits. Look at `has_room` before reading more."""
@@ -57,20 +56,23 @@ class Pump:
 
     def _run(self) -> None:
         try:
-            while (batch := self._next()) is not None:
-                self._writer.write(batch)
-                self._observe(batch)
+            while not self._done or self._batches:
+                batch = self._next()
+                if batch is None:
+                    self._writer.turn_over_if_due()
+                else:
+                    self._writer.write(batch)
+                    self._observe(batch)
         except BaseException as failure:  # handed to the draining thread, which ends the recording
             self.failure = failure
 
     def _next(self) -> pa.RecordBatch | None:
+        """The oldest batch, or None if there is none for a while."""
         with self._more:
-            while not self._batches:
-                if self._done:
-                    return None
+            if not self._batches and not self._done:
                 self._more.wait(WAKE_SECONDS)
-                if not self._batches:
-                    self._writer.turn_over_if_due()
+            if not self._batches:
+                return None
             batch = self._batches.popleft()
             self._queued_bytes -= batch.nbytes
             return batch

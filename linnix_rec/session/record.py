@@ -3,8 +3,8 @@
 The command is forked before anything large is imported, so that it is quick and alone in its process.
 """
 
+import contextlib
 import os
-import sys
 from pathlib import Path
 
 from linnix_rec.errors import RecordingError
@@ -44,7 +44,7 @@ def _open_pid(pid: int | None) -> int | None:
 
 def _record(request: Request, command: Command | None, pidfd: int | None) -> int:
     # Imported only now: see above.
-    from linnix_rec.capture.writer import discard_capture, prepare_directory
+    from linnix_rec.capture.directory import check_directory, discard_capture
     from linnix_rec.session.recording import CAUGHT_SIGNALS, PASSED_ON_SIGNALS, Recording
     from linnix_rec.session.summary import summary
     from linnix_rec.session.wakeup import Wakeup
@@ -52,23 +52,23 @@ def _record(request: Request, command: Command | None, pidfd: int | None) -> int
     from linnix_rec.sources.sequencer import SequencerSource
 
     directory, capture_owner = output_path(request), owner()
+    check_directory(directory, request.force)
     decoder = Decoder(os.sysconf("SC_PAGE_SIZE"), realtime_offset_ns=0)
     with (
         SequencerSource(request.ring_slots, tree_only=request.tree_only, decoder=decoder) as source,
         Wakeup(CAUGHT_SIGNALS) as wakeup,
     ):
-        prepare_directory(directory, request.force, capture_owner)
         recording = Recording(request, directory, source, wakeup, capture_owner)
         try:
             outcome = recording.run(command, pidfd)
         except BaseException:
-            if not recording.begun:
+            if recording.prepared and not recording.begun:
                 discard_capture(directory)  # it holds nothing that was asked for
             raise
         source.close()  # a command that outlives the recording is not slowed any longer
         if not request.quiet or outcome.lost or outcome.failure:
             for line in summary(request, directory, outcome):
-                print(f"linnix-rec: {line}", file=sys.stderr)
+                _tell(line)
         while command is not None and not command.ended():
             for number in wakeup.take():
                 if number in PASSED_ON_SIGNALS:
@@ -78,6 +78,12 @@ def _record(request: Request, command: Command | None, pidfd: int | None) -> int
         return outcome.failure.exit_status
     status = _status_of(command)
     return STATUS_LOSS if request.strict and outcome.lost and status == 0 else status
+
+
+def _tell(line: str) -> None:
+    """A line on stderr. If that is closed or full, COMMAND's status must not suffer."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"linnix-rec: {line}\n".encode(errors="backslashreplace"))
 
 
 def _status_of(command: Command | None) -> int:

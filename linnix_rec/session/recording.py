@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from linnix_rec import __version__
+from linnix_rec.capture.directory import prepare_directory
 from linnix_rec.capture.document import (
     CaptureDocument,
     ClockSample,
@@ -22,7 +23,7 @@ from linnix_rec.capture.document import (
 )  # fmt: skip
 from linnix_rec.capture.text import decode_bytes
 from linnix_rec.capture.writer import CaptureWriter
-from linnix_rec.errors import LinnixRecError
+from linnix_rec.errors import LinnixRecError, RecordingError
 from linnix_rec.session import clock
 from linnix_rec.session.cgroups import CgroupPaths
 from linnix_rec.session.command import Command, CommandNotStartedError
@@ -37,6 +38,7 @@ IDLE_SECONDS: Final = 0.25
 # A ring is left alone for no longer than half of it takes to fill at this rate.
 PEAK_TICKETS_PER_SECOND: Final = 1 << 20
 CLOCK_SECONDS: Final = 1.0
+FIRST_SEGMENT_SECONDS: Final = 1.0
 CLOCK_STEP_NS: Final = 1_000_000
 TREE_SECONDS: Final = 0.25  # between two looks at all tasks
 
@@ -47,14 +49,18 @@ CAUGHT_SIGNALS: Final = (*ENDING_SIGNALS, signal.SIGQUIT)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a recording came to. `failure` is what ended it early, already closed behind it."""
+    """What a recording came to. `failure` is what ended it early, already closed behind it.
+
+    events, kept: rows read from the ring, rows in closed segments
+    lost: tickets that stand in gaps; largest_lap is the longest gap of tickets that were lapped
+    """
 
     stopped: Stopped
     seconds: float
     events: int
-    issued: int
+    kept: int
     lost: int
-    lapped: int
+    largest_lap: int
     laps: int
     live_tasks: int
     bytes_written: int
@@ -64,8 +70,8 @@ class Outcome:
 class Recording:
     """Drives one source into one writer until something ends it."""
 
-    #: Whether there is anything to keep.
-    begun = False
+    prepared = False  # the capture's directory is there
+    begun = False  # and holds something to keep
 
     def __init__(
         self,
@@ -97,7 +103,19 @@ class Recording:
             if command is None:
                 self._source.adopt()
         self._source.list_tasks()
-        self._writer = CaptureWriter(self._directory, self._document(), owner=self._owner)
+        if self._request.tree_only and not self._source.listed:
+            raise RecordingError(
+                "this kernel does not show that process to BPF programs, so its tree can't be followed:"
+                " it has ended, or is in another pid namespace, or is protected"
+            )
+        prepare_directory(self._directory, self._request.force, self._owner)
+        self.prepared = True
+        self._writer = CaptureWriter(
+            self._directory,
+            self._document(),
+            owner=self._owner,
+            first_segment_seconds=FIRST_SEGMENT_SECONDS,
+        )
         self._cgroups = CgroupPaths()
         self._pump = Pump(self._writer, self._request.buffer_bytes, self._cgroups.observe)
         status = StatusLine(wanted=not self._request.quiet and command is None)
@@ -227,15 +245,14 @@ class Recording:
         return None
 
     def _outcome(self, stopped: Stopped, failure: LinnixRecError | None) -> Outcome:
-        counts = self._source.counts()
         return Outcome(
             stopped=stopped,
             seconds=(stopped.boot_ns - self._source.attached_boot_ns) / 1e9,
-            events=self._writer.rows_written,
-            issued=counts.issued,
+            events=self._source.events,
+            kept=sum(segment.rows for segment in self._writer.document.segments),
             lost=self._source.lost,
-            lapped=self._source.lapped,
-            laps=counts.issued // self._source.ring_slots,
+            largest_lap=self._source.largest_lap,
+            laps=self._source.issued // self._source.ring_slots,
             live_tasks=self._live_tasks,
             bytes_written=self._writer.bytes_written,
             failure=failure,

@@ -1,9 +1,11 @@
 """The last lines of a recording: what was captured, what was lost, what to do next. Knows no BPF."""
 
+import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from linnix_rec.capture.text import decode_bytes, printable
 from linnix_rec.session.recording import Outcome
 from linnix_rec.session.request import Request
 from linnix_rec.session.status import bytes_in_words, seconds_in_words
@@ -11,18 +13,23 @@ from linnix_rec.session.status import bytes_in_words, seconds_in_words
 
 def summary(request: Request, directory: Path, outcome: Outcome) -> Iterator[str]:
     """Lines for stderr."""
+    name = printable(decode_bytes(os.fsencode(directory)))
+    in_time = f"in {seconds_in_words(outcome.seconds)}"
     if outcome.failure is not None:
         yield f"error: {outcome.failure}"
-    laps = f", {outcome.laps:,} laps of the ring" if outcome.laps else ""
-    loss = f"{outcome.lost:,} tickets lost" if outcome.lost else "nothing lost"
-    yield (
-        f"{outcome.events:,} events in {seconds_in_words(outcome.seconds)}, {loss}{laps};"
-        f" {bytes_in_words(outcome.bytes_written)} in {directory}"
-    )
-    if outcome.lapped:
-        yield f"the ring was too small for this load: try --ring-slots {2 * request.ring_slots}"
+        yield f"{outcome.kept:,} of {outcome.events:,} events {in_time} are kept in {name}"
+    else:
+        laps = f", {outcome.laps:,} laps of the ring" if outcome.laps else ""
+        loss = f"{outcome.lost:,} tickets lost" if outcome.lost else "nothing lost"
+        size = bytes_in_words(outcome.bytes_written)
+        yield f"{outcome.events:,} events {in_time}, {loss}{laps}; {size} in {name}"
+    if outcome.largest_lap:
+        enough = 1 << (request.ring_slots + outcome.largest_lap - 1).bit_length()
+        yield f"the ring was too small for this load: try --ring-slots {enough}"
     if request.tree_only and outcome.live_tasks > 0:
         what = "task" if outcome.live_tasks == 1 else "tasks"
-        hint = "" if request.wait else " (--wait records until the last has ended)"
+        waitable = outcome.stopped.reason in ("command", "pid")
+        hint = " (--wait records until the last has ended)" if waitable else ""
         yield f"{outcome.live_tasks} {what} of the tree still live, unrecorded from here on{hint}"
-    yield f"see who started whom: linnix-rec replay {shlex.quote(str(directory))}"
+    if outcome.kept:
+        yield f"see who started whom: linnix-rec replay {shlex.quote(name)}"

@@ -22,7 +22,7 @@ from linnix_rec.bpf.host import kernel_version
 from linnix_rec.bpf.load import LoadedObject, load
 from linnix_rec.bpf.object import read_object
 from linnix_rec.capture.document import Accounts, EventAccount
-from linnix_rec.capture.schema import KINDS
+from linnix_rec.capture.schema import KINDS, TASK
 from linnix_rec.errors import UsageError
 from linnix_rec.ring.cursor import MINIMUM_SLOTS, Cursor, Gap, Ring
 from linnix_rec.sources.cpus import possible_cpus
@@ -30,7 +30,7 @@ from linnix_rec.sources.decode import Decoder
 from linnix_rec.sources.quiesce import wait_for_running_programs
 
 OBJECT_NAME: Final = "sequencer"
-DEFAULT_RING_SLOTS: Final = 1 << 20
+MAXIMUM_SLOTS: Final = 1 << 31  # a BPF array counts its entries in 32 bits
 
 # In this order both ways. Attached: whoever's birth is seen, all of its life is. Detached: no task acts
 # in the recording whose birth came too late for it.
@@ -39,10 +39,11 @@ _ATTACH_ORDER: Final = ("exit", "on_exec", "on_newtask")
 
 def check_ring_slots(slots: int) -> None:
     """Raise UsageError unless a ring can have that many slots."""
-    if slots < MINIMUM_SLOTS or slots & (slots - 1):
-        above = max(MINIMUM_SLOTS, 1 << max(slots, 1).bit_length())
+    if not MINIMUM_SLOTS <= slots <= MAXIMUM_SLOTS or slots & (slots - 1):
+        near = min(max(MINIMUM_SLOTS, 1 << max(slots, 1).bit_length()), MAXIMUM_SLOTS)
         raise UsageError(
-            f"a ring of {slots} slots can't be: a power of two from {MINIMUM_SLOTS} up, such as {above}"
+            f"a ring of {slots} slots can't be: take a power of two"
+            f" from {MINIMUM_SLOTS} to {MAXIMUM_SLOTS}, such as {near}"
         )
 
 
@@ -74,7 +75,7 @@ class SequencerSource:
         self.attached_boot_ns = 0
         self.events = 0  # read so far
         self.lost = 0  # tickets that stand in gaps
-        self.lapped = 0  # of these, tickets that were overwritten before they were read
+        self.largest_lap = 0  # tickets of the longest gap that was overwritten before it was read
         self._tree_only = tree_only
         self._kernel_btf = read_vmlinux()
         content = read_object(OBJECT_NAME)
@@ -122,12 +123,18 @@ class SequencerSource:
         """Write one `task` event for each task there is (of the tree, if only that is recorded)."""
         self._object.iterate("list_task")
 
+    @property
+    def listed(self) -> int:
+        """How many `task` events there were."""
+        return int(self._accounts["claimed"][:, TASK].sum())
+
     def read(self, limit: int, *, final: bool = False) -> Iterator[pa.RecordBatch]:
         """Yield what can be read now, of at most some `limit` tickets, in order."""
         for piece in self._cursor.read(limit, final=final):
             if isinstance(piece, Gap):
                 self.lost += piece.lost
-                self.lapped += piece.lost if piece.reason == "lapped" else 0
+                if piece.reason == "lapped":
+                    self.largest_lap = max(self.largest_lap, piece.lost)
                 batch = self.decoder.gap_batch(piece)
             else:
                 batch = self.decoder.batch(piece)

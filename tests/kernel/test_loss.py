@@ -53,7 +53,6 @@ def tamper(tmp_path: Path, read_back: Callable[[Path], Read]) -> Callable[..., T
 
     def run(stamps: dict[int, int], script: str = SCRIPT) -> Tampered:
         directory = tmp_path / "tampered.lrec"
-        directory.mkdir()
         with subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE) as shell:
             slots = _record_tampered(shell, directory, stamps)
         return Tampered(read_back(directory), slots)

@@ -28,7 +28,7 @@ def test_a_ring_that_can_t_be_is_refused(record: Any, tmp_path: Path, slots: str
     recording = record("touch", tmp_path / "started", options=["--ring-slots", slots])
     assert recording.status == 125
     assert recording.stderr.startswith("linnix-rec: error: ")
-    assert "a power of two from 1024 up, such as " in recording.stderr
+    assert "take a power of two from 1024 to 2147483648, such as " in recording.stderr
     assert recording.stderr.count("\n") == 1
     assert not recording.capture.exists()
     assert not (tmp_path / "started").exists()

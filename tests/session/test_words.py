@@ -20,9 +20,9 @@ WHOLE = Outcome(
     stopped=Stopped("command", "it ended", "2026-11-21T12:00:00.000000Z", 1),
     seconds=2.34,
     events=12345,
-    issued=20000,
+    kept=12345,
     lost=0,
-    lapped=0,
+    largest_lap=0,
     laps=0,
     live_tasks=0,
     bytes_written=54321,
@@ -56,9 +56,11 @@ def test_a_whole_capture_is_two_lines() -> None:
 
 
 def test_loss_is_counted_and_says_what_to_do() -> None:
-    lines = list(summary(MAKE, Path("x.lrec"), replace(WHOLE, lost=1234, lapped=1234, laps=3)))
+    lines = list(summary(MAKE, Path("x.lrec"), replace(WHOLE, lost=1234, largest_lap=1234, laps=3)))
     assert "1,234 tickets lost, 3 laps of the ring" in lines[0]
     assert lines[1] == "the ring was too small for this load: try --ring-slots 2097152"
+    lapped = replace(WHOLE, lost=3399, largest_lap=3399)
+    assert "--ring-slots 8192" in list(summary(replace(MAKE, ring_slots=1024), Path("x.lrec"), lapped))[1]
 
 
 def test_what_producers_gave_up_is_not_for_a_larger_ring_to_save() -> None:
@@ -73,14 +75,18 @@ def test_who_still_lives_is_counted_with_the_option_that_waits() -> None:
         one
         == "1 task of the tree still live, unrecorded from here on (--wait records until the last has ended)"
     )
-    waited = list(summary(replace(MAKE, wait=True), Path("x.lrec"), replace(WHOLE, live_tasks=2)))[1]
+    by_time = replace(WHOLE, stopped=replace(WHOLE.stopped, reason="duration"), live_tasks=2)
+    waited = list(summary(MAKE, Path("x.lrec"), by_time))[1]
     assert waited == "2 tasks of the tree still live, unrecorded from here on"
     assert len(list(summary(Request(), Path("x.lrec"), replace(WHOLE, live_tasks=99)))) == 2
 
 
 def test_a_failure_stands_first() -> None:
-    failed = replace(WHOLE, failure=RecordingError("the disk is full"))
-    assert next(summary(MAKE, Path("x.lrec"), failed)) == "error: the disk is full"
+    failed = replace(WHOLE, kept=0, failure=RecordingError("the disk is full"))
+    assert list(summary(MAKE, Path("x.lrec"), failed)) == [
+        "error: the disk is full",
+        "0 of 12,345 events in 2.3 s are kept in x.lrec",
+    ]
 
 
 class Terminal(io.StringIO):
