@@ -15,6 +15,9 @@ from linnix_rec.report.layout import cut_to
 
 _HEADINGS = ("PID", "START", "TOOK", "EXIT")
 _WIDTHS = (7, 12, 9, 13)
+_BEFORE_EXIT = "  "
+#: Columns that a command must have, or START goes, and then TOOK.
+_COMMAND_COLUMNS = 24
 #: Columns for branches: in a file, and at least on any terminal.
 _DEEPEST, _SHALLOWEST = 600, 9
 #: So many siblings of one kind in a row still have a line each.
@@ -52,6 +55,15 @@ class TreeStyle:
     strokes: Strokes = LINES
     folds: bool = False
 
+    @property
+    def widths(self) -> tuple[int, int, int, int]:
+        """The columns of PID, START, TOOK and EXIT; 0 for those that a narrow terminal has no room for."""
+        pid, _, took, state = _WIDTHS
+        room = None if self.width is None else self.width - _COMMAND_COLUMNS - len(_BEFORE_EXIT)
+        if room is None or room >= sum(_WIDTHS):
+            return _WIDTHS
+        return pid, 0, took if room >= pid + took + state else 0, state
+
 
 def tree_lines(lineage: Lineage, shown: NDArray[np.bool_], style: TreeStyle) -> Iterator[str]:
     """Give the shown processes line by line, each under the one that started it, and its execs as steps.
@@ -59,7 +71,7 @@ def tree_lines(lineage: Lineage, shown: NDArray[np.bool_], style: TreeStyle) -> 
     A process stands with its first command; a later exec is a line `⇒`, and the children that follow it
     are of that step.
     """
-    yield style.ink.faint(cut_to(_columns(*_HEADINGS) + "COMMAND", style.width))
+    yield style.ink.faint(cut_to(_columns(style, *_HEADINGS) + "COMMAND", style.width))
     walk = list(lineage.walk(shown))
     depths = [depth for depth, _ in walk]
     numbers = np.array([number for _, number in walk], np.int64)
@@ -176,7 +188,7 @@ class _Drawing:
     def _trimmed(self, prefix: str) -> str:
         """Cut what stands before deep branches from the left: the command matters more."""
         width = self._style.width
-        room = _DEEPEST if width is None else max(_SHALLOWEST, (width - sum(_WIDTHS)) // 2)
+        room = _DEEPEST if width is None else max(_SHALLOWEST, (width - sum(self._style.widths)) // 2)
         return prefix if len(prefix) <= room else words.CUT + prefix[1 - room :]
 
 
@@ -206,9 +218,9 @@ def _process_line(process: Process, opening: Step | None, prefix: str, command: 
     took_ns = words.took_ns(process)
     took = "" if took_ns is None else words.duration(took_ns)
     state = words.ending_word(process.ending) if process.ending else words.last_state(process)
-    left = _columns(str(process.pid), _started(process, opening, style), took, state)
+    left = _columns(style, str(process.pid), _started(process, opening, style), took, state)
     line = cut_to(left + prefix + command, style.width)
-    return _painted(process, line, len(left), len(prefix), style.ink) if style.ink.colored else line
+    return _painted(process, line, len(left), len(prefix), style) if style.ink.colored else line
 
 
 def _started(process: Process, opening: Step | None, style: TreeStyle) -> str:
@@ -216,10 +228,11 @@ def _started(process: Process, opening: Step | None, style: TreeStyle) -> str:
     return words.offset(since.boot_ns - style.started_boot_ns, style.digits) if since else "before"
 
 
-def _painted(process: Process, line: str, left: int, prefix: int, ink: Ink) -> str:
+def _painted(process: Process, line: str, left: int, prefix: int, style: TreeStyle) -> str:
+    ink, widths = style.ink, style.widths
     pid, times, state, strokes, command = (
         line[start:end]
-        for start, end in pairwise((0, _WIDTHS[0], sum(_WIDTHS[:3]), left, left + prefix, len(line) + left))
+        for start, end in pairwise((0, widths[0], sum(widths[:3]), left, left + prefix, len(line) + left))
     )
     if process.ending and process.ending.failed:
         state, command = ink.bad(state), ink.bad(command)
@@ -231,7 +244,8 @@ def _painted(process: Process, line: str, left: int, prefix: int, ink: Ink) -> s
 
 
 def _step_line(step: Step, prefix: str, style: TreeStyle) -> str:
-    left = _columns("", words.offset(step.boot_ns - style.started_boot_ns, style.digits), "", "") + prefix
+    started = words.offset(step.boot_ns - style.started_boot_ns, style.digits)
+    left = _columns(style, "", started, "", "") + prefix
     text = words.step_command(step)
     if step.old_tid is not None:
         text += f"  (by thread {step.old_tid}, which took the process over)"
@@ -239,5 +253,9 @@ def _step_line(step: Step, prefix: str, style: TreeStyle) -> str:
     return style.ink.faint(line[: len(left)]) + line[len(left) :]
 
 
-def _columns(pid: str, started: str, took: str, state: str) -> str:
-    return f"{pid:>{_WIDTHS[0]}}{started:>{_WIDTHS[1]}}{took:>{_WIDTHS[2]}}  {state:<{_WIDTHS[3]}}"
+def _columns(style: TreeStyle, pid: str, started: str, took: str, state: str) -> str:
+    *widths, state_width = style.widths
+    right = "".join(
+        f"{text:>{width}}" for text, width in zip((pid, started, took), widths, strict=True) if width
+    )
+    return f"{right}{_BEFORE_EXIT}{state:<{state_width}}"

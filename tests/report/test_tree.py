@@ -228,3 +228,21 @@ def test_deep_trees_leave_room_for_the_command() -> None:
     lines = tree(story, width=80)
     assert all("sh (no exec)" in line for line in lines[2:])
     assert max(map(len, tree(story))) < 700
+
+
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        (None, ["PID", "START", "TOOK", "EXIT", "COMMAND"]),
+        (70, ["PID", "START", "TOOK", "EXIT", "COMMAND"]),
+        (60, ["PID", "TOOK", "EXIT", "COMMAND"]),
+        (40, ["PID", "EXIT", "COMMAND"]),
+    ],
+)
+def test_a_narrow_terminal_has_room_for_the_command(
+    story: Story, width: int | None, headings: list[str]
+) -> None:
+    lines = tree(story, width=width)
+    assert lines[0].split() == headings
+    assert [line for line in lines if line.startswith("    101") and "false" in line]
+    assert all(columns_of(line) <= (width or 1000) for line in lines)
