@@ -17,8 +17,9 @@ _UNITS_NS: Final = {
     "": 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "µs": 10**3, "ns": 1, "m": 60 * 10**9, "h": 3600 * 10**9,
 }  # fmt: skip
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_SEQ: Final = re.compile(r"\d{1,19}", re.ASCII)  # all of them fit into 64 bits
-_SEQ_RANGE: Final = re.compile(r"(\d{0,19})(?:(:)(\d{0,19}))?", re.ASCII)
+_SEQ: Final = re.compile(r"\d+", re.ASCII)
+_SEQ_RANGE: Final = re.compile(r"(\d*)(?:(:)(\d*))?", re.ASCII)
+_SEQ_DIGITS: Final = 20  # of 2**64
 _CLOCK: Final = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:\.(?P<fraction>\d+))?"
 _TIME_OF_DAY: Final = re.compile(_CLOCK, re.ASCII)
 _RFC_3339: Final = re.compile(
@@ -42,7 +43,7 @@ def moment(text: str, timeline: Timeline) -> Bound:
     """Read a moment as the module describes it; raises UsageError."""
     text = text.strip()
     if _SEQ.fullmatch(text):
-        return Bound("seq", int(text))
+        return Bound("seq", _seq(text))
     if found := _DISTANCE.fullmatch(text):
         return _distance(found, text, timeline)
     try:
@@ -63,10 +64,18 @@ def seq_range(text: str) -> tuple[int, int | None]:
     found = _SEQ_RANGE.fullmatch(text.strip())
     if not found or not text.strip():
         raise UsageError(f"can't read the range {text!r}: give A:B, two seqs of which the second is left out")
-    first = int(found[1] or 0)
+    first = _seq(found[1] or "0")
     if not found[2]:
         return first, first + 1
-    return first, int(found[3]) if found[3] else None
+    return first, _seq(found[3]) if found[3] else None
+
+
+def _seq(digits: str) -> int:
+    """Read a seq; raises UsageError if no ticket can have it."""
+    significant = digits.lstrip("0") or "0"
+    if len(significant) > _SEQ_DIGITS or int(significant) >= 1 << 64:
+        raise UsageError(f"the seq {digits} is too large: tickets are 64-bit numbers")
+    return int(significant)
 
 
 def rfc_3339(us: int) -> str:

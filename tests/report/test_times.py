@@ -78,6 +78,17 @@ def test_what_is_no_seq_range_is_refused(text: str) -> None:
         seq_range(text)
 
 
+@pytest.mark.parametrize("text", [":99999999999999999999999999", "18446744073709551616:", "9" * 5000])
+def test_a_seq_beyond_64_bits_is_too_large(text: str) -> None:
+    with pytest.raises(UsageError, match=r"too large: tickets are 64-bit"):
+        seq_range(text)
+
+
+def test_the_largest_seq_is_one() -> None:
+    assert seq_range("18446744073709551615") == ((1 << 64) - 1, 1 << 64)
+    assert moment("18446744073709551615", TIMELINE).value == (1 << 64) - 1
+
+
 @pytest.mark.parametrize("us", [0, 1, STARTED_US, STARTED_US + 999_999])
 def test_wall_clock_times_are_read_as_written(us: int) -> None:
     assert microseconds_of(rfc_3339(us)) == us
