@@ -20,6 +20,8 @@ from linnix_rec.errors import UnreadableCaptureError
 
 DOCUMENT_NAME: Final = "capture.json"
 FORMAT: Final = "linnix-rec capture"
+#: The reason in `Stopped` of a recording that could not go on; its detail says why.
+FAILURE: Final = "failure"
 
 _SEGMENT_NAME: Final = re.compile(r"segment-[0-9]{20}\.parquet")
 
@@ -73,7 +75,7 @@ class ClockSample:
 
 @dataclass(frozen=True)
 class Stopped:
-    """Why and when recording ended; `reason` is "command", "duration", "signal", "disk full", ..."""
+    """Why and when recording ended; `reason` is "command", "duration", "signal", "failure", ..."""
 
     reason: str
     detail: str

@@ -43,7 +43,8 @@ class Verdict:
 
     `events` are rows by kind, gaps included; `lost_tickets` is the sum over the gaps. The largest
     inversion is how far a row's boot_ns lies before the latest of any row before it, in ns: timestamps
-    are read after the ticket, so this is no violation.
+    are read after the ticket, so this is no violation. `failure` is why the recorder gave up, as it noted
+    itself; empty if it stopped in order.
     """
 
     rules: tuple[RuleResult, ...]
@@ -53,6 +54,7 @@ class Verdict:
     largest_inversion_ns: int
     finished: bool
     ordered: bool
+    failure: str = ""
 
     @property
     def holds(self) -> bool:
@@ -62,7 +64,8 @@ class Verdict:
     @property
     def proven(self) -> bool:
         """Whole and in order: every rule holds on a finished capture with tickets, and none is lost."""
-        return self.holds and self.finished and self.ordered and self.lost_tickets == 0
+        in_order = self.finished and not self.failure
+        return self.holds and in_order and self.ordered and self.lost_tickets == 0
 
     @property
     def summary(self) -> str:
@@ -70,6 +73,8 @@ class Verdict:
         if not self.holds:
             broken = ", ".join(rule.name for rule in self.rules if not rule.holds)
             return f"not proven: {broken} broken"
+        if self.failure:
+            return f"not proven: the recording failed: {self.failure}"
         if not self.finished:
             return "not proven: the recording was not finished"
         if not self.ordered:
@@ -81,7 +86,7 @@ class Verdict:
     def exit_status(self, allow_loss: bool = False) -> int:
         """Give verify's exit status: 0 proven, or as far as the source can be, else 1."""
         whole = allow_loss or self.lost_tickets == 0
-        return 0 if self.holds and self.finished and whole else 1
+        return 0 if self.holds and self.finished and not self.failure and whole else 1
 
 
 @dataclass

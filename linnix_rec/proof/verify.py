@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from linnix_rec.capture.document import FAILURE, Stopped
 from linnix_rec.capture.reader import Capture
 from linnix_rec.capture.schema import EVENT_SCHEMA
 from linnix_rec.proof.account import check_account
@@ -50,7 +51,15 @@ def verify_capture(capture: Capture, progress: Progress | None = None) -> Verdic
         largest_inversion_ns=tickets.largest_inversion_ns,
         finished=finished,
         ordered=document.ordered,
+        failure=_failure(document.stopped),
     )
+
+
+def _failure(stopped: Stopped | None) -> str:
+    """Give why the recorder gave up, as it noted; empty if it did not."""
+    if stopped is None or stopped.reason != FAILURE:
+        return ""
+    return stopped.detail or "it does not say why"
 
 
 def check_digest(capture: Capture) -> RuleResult:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from linnix_rec.capture.document import Accounts
+from linnix_rec.capture.document import Accounts, CaptureDocument
 from linnix_rec.capture.reader import open_capture
 from linnix_rec.proof import Verdict, verify_capture
 from tests.proof import mutations
@@ -196,3 +196,14 @@ def test_an_empty_capture_is_proven(tmp_path: Path) -> None:
     verdict = verdict_on(write_capture(tmp_path / "a.lrec", []))
     assert verdict.proven
     assert verdict.events == {"gap": 0, "fork": 0, "exec": 0, "exit": 0, "task": 0}
+
+
+def test_a_recording_that_failed_is_not_proven_though_all_else_holds(capture: Path) -> None:
+    document = CaptureDocument.load(capture / "capture.json")
+    assert document.stopped is not None
+    stopped = replace(document.stopped, reason="failure", detail="the disk is full")
+    (capture / "capture.json").write_bytes(replace(document, stopped=stopped).dump())
+    verdict = verdict_on(capture)
+    assert (broken(verdict), verdict.proven, verdict.finished) == ({}, False, True)
+    assert (verdict.exit_status(), verdict.exit_status(allow_loss=True)) == (1, 1)
+    assert verdict.summary == "not proven: the recording failed: the disk is full"
