@@ -8,6 +8,7 @@ capture.events(kinds=["exec"]).to_pandas()
 capture.verify().proven
 """
 
+import warnings
 from collections.abc import Collection, Sequence
 from os import PathLike
 from pathlib import Path
@@ -16,12 +17,13 @@ import pyarrow as pa
 
 from linnix_rec.capture import reader
 from linnix_rec.capture.document import CaptureDocument
+from linnix_rec.errors import IncompleteCaptureWarning
 from linnix_rec.proof.verdict import Verdict
 from linnix_rec.proof.verify import verify_capture
 from linnix_rec.replay.lineage import Lineage, lineage_of
 from linnix_rec.replay.rows import COLUMNS
 
-__all__ = ["Capture", "open_capture"]
+__all__ = ["Capture", "IncompleteCaptureWarning", "open_capture"]
 
 
 class Capture:
@@ -74,5 +76,13 @@ class Capture:
 
 
 def open_capture(path: str | PathLike[str]) -> Capture:
-    """Open the capture in the directory `path`. Raises UnreadableCaptureError."""
-    return Capture(reader.open_capture(Path(path)))
+    """Open the capture in the directory `path`. Raises UnreadableCaptureError.
+
+    Should a segment that was written not be there any more, it warns (IncompleteCaptureWarning) and opens
+    what is: half a capture is still evidence. `warnings.simplefilter("error", IncompleteCaptureWarning)`
+    makes it raise.
+    """
+    opened = reader.open_capture(Path(path))
+    if lack := opened.lack():
+        warnings.warn(lack, IncompleteCaptureWarning, stacklevel=2)
+    return Capture(opened)

@@ -23,6 +23,10 @@ class UnreadableCaptureError(LinnixRecError):
     exit_status = 3
 
 
+class IncompleteCaptureWarning(UserWarning):
+    """A capture that is read lacks a part that was written; what is there can still be looked at."""
+
+
 class RecordingError(LinnixRecError):
     """Recording can't start, or can't go on, on this host (no BTF, no capability, disk full)."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import linnix_rec
-from linnix_rec.errors import UnreadableCaptureError
+from linnix_rec.errors import IncompleteCaptureWarning, UnreadableCaptureError
 from tests.story import Story, write_capture
 
 
@@ -57,3 +57,13 @@ def test_import_is_light() -> None:
 def test_unknown_names_are_unknown() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = linnix_rec.nothing
+
+
+def test_a_missing_segment_is_a_warning_where_it_is_opened(capture: Path) -> None:
+    (capture / "segment-00000000000000000002.parquet").unlink()
+    with pytest.warns(
+        IncompleteCaptureWarning, match=r"segment-0{19}2\.parquet \(tickets 2 to 3\)"
+    ) as warned:
+        opened = linnix_rec.open_capture(capture)
+    assert warned[0].filename == __file__
+    assert opened.events(["seq"]).column("seq").to_pylist() == [0, 1]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from linnix_rec.capture import columns as views
 from linnix_rec.capture.digest import Finding, SegmentFile, compare_files, sha256_of
-from linnix_rec.capture.document import DOCUMENT_NAME, CaptureDocument
+from linnix_rec.capture.document import DOCUMENT_NAME, CaptureDocument, Segment
 from linnix_rec.capture.parquet import SegmentMetadata, parquet_file
 from linnix_rec.capture.schema import EVENT_SCHEMA
 from linnix_rec.capture.text import printable
@@ -27,6 +27,8 @@ from linnix_rec.errors import UnreadableCaptureError
 __all__ = ["Capture", "Finding", "SegmentFile", "open_capture"]
 
 BATCH_ROWS: Final = 1 << 16
+#: So many missing segments are named in one line.
+_NAMED_MISSING: Final = 3
 
 _NEVER_NULL: Final = [field.name for field in EVENT_SCHEMA if not field.nullable]
 
@@ -42,6 +44,32 @@ class Capture:
     document: CaptureDocument
     segments: tuple[SegmentFile, ...]
     strays: tuple[Path, ...] = ()
+
+    @property
+    def missing(self) -> tuple[Segment, ...]:
+        """The segments that capture.json lists and that are not there: known without reading any."""
+        there = {segment.path.name for segment in self.segments}
+        return tuple(entry for entry in self.document.segments if entry.name not in there)
+
+    @property
+    def missing_tickets(self) -> int:
+        """How many tickets the missing segments took with them."""
+        return sum(max(0, entry.end_seq - entry.first_seq) for entry in self.missing)
+
+    def lack(self) -> str:
+        """Say which segments are missing, with their tickets, in one line; empty if all are there.
+
+        `batches` passes over them: whoever reads must ask for this, and say it.
+        """
+        named = [
+            f"{entry.name} (tickets {entry.first_seq} to {entry.end_seq - 1})"
+            for entry in self.missing[:_NAMED_MISSING]
+        ]
+        if not named:
+            return ""
+        more = len(self.missing) - len(named)
+        listed = ", ".join(named) + (f" and {more} more" if more else "")
+        return f"{self.path} is incomplete: {listed} {'is' if len(self.missing) == 1 else 'are'} missing"
 
     @property
     def schema(self) -> pa.Schema:
@@ -142,9 +170,7 @@ def open_capture(path: Path) -> Capture:
     except OSError as error:  # a directory that may not be entered, a name too long
         raise UnreadableCaptureError(f"can't read {path}: {error.strerror}") from error
     if problem:
-        raise UnreadableCaptureError(
-            f"{path} {problem}: a capture is a directory NAME.lrec that `record` made"
-        )
+        raise UnreadableCaptureError(f"{problem}: a capture is a directory NAME.lrec that `record` made")
     document = CaptureDocument.load(path / DOCUMENT_NAME)
     listed = {entry.name for entry in document.segments}
     found = sorted(path.glob("*.parquet"))
@@ -160,9 +186,11 @@ def _no_capture(path: Path) -> str:
     """Why there is no capture at `path`; empty if there may be one."""
     if (path / DOCUMENT_NAME).is_file():  # not a pipe, which would never end
         return ""
+    if (path / DOCUMENT_NAME).exists():
+        return f"{path / DOCUMENT_NAME} is no file"
     if path.is_dir():
-        return f"has no {DOCUMENT_NAME}"
-    return "is not a directory" if path.exists() else "does not exist"
+        return f"{path} has no {DOCUMENT_NAME}"
+    return f"{path} is not a directory" if path.exists() else f"{path} does not exist"
 
 
 def _adopt(document: CaptureDocument, segments: list[SegmentFile], strays: list[Path]) -> None:

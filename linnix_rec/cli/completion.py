@@ -8,6 +8,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
+from linnix_rec.cli import reading
+
 SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
@@ -23,7 +25,8 @@ def command(shell: str) -> None:
 
     Or for the running shell only: eval "$(linnix-rec completion bash)".
     """
-    click.echo(script(shell), nl=False)
+    with reading.writing_stdout():
+        click.echo(script(shell), nl=False)
 
 
 def script(shell: str) -> str:

@@ -63,9 +63,14 @@ def flush_stdout(status: int) -> int:
         return status
     try:
         sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+        return status or STATUS_CLOSED_STDOUT
     except OSError as failure:
         _discard_stdout()
-        return status or _explain(failure)
+        if not status:  # else it was said why
+            complain(f"error: can't write to stdout: {failure.strerror or failure}")
+        return status or STATUS_FAILED
     return status
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, TextIO
+
+import click
 
 from linnix_rec.cli.terminal import is_terminal, wants_color, width_columns
-from linnix_rec.errors import LinnixRecError, UsageError
+from linnix_rec.errors import LinnixRecError, UnreadableCaptureError, UsageError
 
 if TYPE_CHECKING:
     from linnix_rec.capture.reader import Capture
@@ -22,6 +25,34 @@ _LINES_AT_ONCE = 512
 
 #: For the epilog of every reader's help.
 CAPTURE_HELP = "Without CAPTURE, the newest *.lrec in this directory is read, and named on stderr."
+
+
+class NamedPath(click.Path):
+    """A path that is not empty: `Path("")` would be the directory we are in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give the path; an empty one is wrong usage."""
+        if value in {"", b""}:
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+CAPTURE_PATH = NamedPath(path_type=Path, readable=False)
+
+
+def open_chosen(given: Path | None) -> Capture:
+    """Open the capture to read, and say on stderr which of its segments are missing."""
+    from linnix_rec.capture.reader import open_capture
+
+    capture = open_capture(chosen_capture(given))
+    if lack := capture.lack():
+        say(f"error: {lack}; 'linnix-rec verify' checks the rest")
+    return capture
+
+
+def status_of_reading(capture: Capture) -> int:
+    """Give the status of having read what is there: that of an unreadable capture if a segment is not."""
+    return UnreadableCaptureError.exit_status if capture.missing else 0
 
 
 def chosen_capture(given: Path | None) -> Path:
@@ -84,9 +115,10 @@ def write_lines(
     pending = iter(lines)
     live = live or is_terminal(stream)
     while block := list(islice(pending, 1 if live else _LINES_AT_ONCE)):
-        stream.write(line_end.join(block) + line_end)
-        if live:
-            stream.flush()
+        with writing_stdout():
+            stream.write(line_end.join(block) + line_end)
+            if live:
+                stream.flush()
 
 
 def timeline_of(capture: Capture) -> Timeline:
@@ -122,6 +154,19 @@ def _when_written(path: Path) -> float:
         return path.stat().st_mtime
 
 
-def stdout() -> IO[str]:
-    """Give the stream that data goes to."""
+def stdout() -> TextIO:
+    """Give the stream that data goes to; raises LinnixRecError if the shell has closed it (`>&-`)."""
+    if sys.stdout is None:
+        raise LinnixRecError("stdout is closed")
     return sys.stdout
+
+
+@contextmanager
+def writing_stdout() -> Iterator[None]:
+    """Name stdout in what the system refuses meanwhile; that its reader left is no error, and passed on."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise LinnixRecError(f"can't write to stdout: {error.strerror or error}") from error

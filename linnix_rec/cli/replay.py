@@ -29,7 +29,8 @@ stderr what it found.
 
 \b
 Exit status:
-  0  done    1  failed, or the order is not causal    2  wrong usage    3  CAPTURE can't be read
+  0  done    1  failed, or the order is not causal    2  wrong usage
+  3  CAPTURE can't be read, or a segment of it is missing; what is there is shown
 
 \b
 Examples:
@@ -42,7 +43,7 @@ Examples:
 {reading.CAPTURE_HELP}
 """,
 )
-@click.argument("capture", required=False, type=click.Path(path_type=Path, readable=False))
+@click.argument("capture", required=False, type=reading.CAPTURE_PATH)
 @click.option("--tree", is_flag=True, help="The tree of processes (the default).")
 @click.option("--chains", is_flag=True, help="Each process's life in a line.")
 @click.option("--pid", type=int, metavar="N", help="Only those that had this pid, in full.")
@@ -56,7 +57,11 @@ Examples:
 )
 @click.option("--all", "everybody", is_flag=True, help="Each and every process, also those that did nothing.")
 @click.option(
-    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE, not to stdout."
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=reading.NamedPath(path_type=Path),
+    help="Write to FILE, not to stdout.",
 )
 def command(
     *,
@@ -74,12 +79,11 @@ def command(
     existed before, and did nothing during the recording, are left out unless they started somebody; and on
     a terminal many alike in a row, all with exit status 0, are one line. --all shows each of them.
     """
-    from linnix_rec.capture.reader import open_capture
     from linnix_rec.report.views import View, view_lines
 
     if tree and chains:
         raise UsageError("--tree and --chains are two views: choose one")
-    opened = open_capture(reading.chosen_capture(capture))
+    opened = reading.open_chosen(capture)
     lineage, rules = _read(opened)
     if pid is not None and not lineage.holders_of(pid).size:
         raise LinnixRecError(
@@ -135,9 +139,10 @@ def _style(capture: Capture, output: Path | None, *, everybody: bool) -> TreeSty
 def _report(capture: Capture, lineage: Lineage, rules: tuple[RuleResult, ...]) -> int:
     """Say on stderr how many lives are whole and whether the order is causal; give the exit status."""
     from linnix_rec.report.chains import tally_line
-    from linnix_rec.report.verdict import causal_line
+    from linnix_rec.report.verdict import Counts, causal_line
 
     tally = lineage.tally(capture.document.started.attached_boot_ns)
     reading.say(tally_line(tally))
-    reading.say(causal_line(rules, lineage.events, tally.lost_tickets, str(capture.path)))
-    return 0 if all(rule.holds for rule in rules) else 1
+    counts = Counts(lineage.events, tally.lost_tickets, capture.missing_tickets)
+    reading.say(causal_line(rules, counts, str(capture.path)))
+    return reading.status_of_reading(capture) or (0 if all(rule.holds for rule in rules) else 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from itertools import chain
@@ -47,7 +46,8 @@ Times (T):
 
 \b
 Exit status:
-  0  done    1  failed    2  wrong usage    3  CAPTURE can't be read
+  0  done    1  failed    2  wrong usage
+  3  CAPTURE can't be read, or a segment of it is missing; what is there is shown
 
 \b
 Examples:
@@ -62,7 +62,7 @@ Examples:
 {reading.CAPTURE_HELP}
 """,
 )
-@click.argument("capture", required=False, type=click.Path(path_type=Path, readable=False))
+@click.argument("capture", required=False, type=reading.CAPTURE_PATH)
 @click.option(
     "--format",
     "form",
@@ -87,19 +87,22 @@ Examples:
 @click.option("--follow", is_flag=True, help="Go on with new segments until the recording stops.")
 def command(
     capture: Path | None, form: str, limit: int | None, summary: bool, follow: bool, **wanted: Any
-) -> None:
+) -> int:
     """Print the events of CAPTURE in the order in which the kernel numbered them.
 
     Events lost from the capture stand at their place as gaps, whichever process is asked for, since a gap
     may hide any event. A capture that is being recorded shows what its closed segments hold.
-    """
-    from linnix_rec.capture.reader import open_capture
 
+    In JSON, CSV and Arrow, bytes of a name or an argument that are not UTF-8 appear as the characters
+    U+EF80 to U+EFFF, one a byte (0x80 to 0xFF).
+    """
     if summary and form != "table":
         raise UsageError(f"--summary is for people: it has no --format {form}")
+    if summary and follow:
+        raise UsageError("--summary needs the end, --follow waits for it: choose one")
     if form == "arrow" and reading.width_for(reading.stdout()) is not None:
         raise UsageError("an Arrow stream is no text for a terminal: redirect it to a file or a program")
-    opened = open_capture(reading.chosen_capture(capture))
+    opened = reading.open_chosen(capture)
     selection, first_seq, end_seq = _selection(opened, wanted)
     columns = _columns(form, summary)
     batches = _batches(opened, columns, follow, first_seq=first_seq, end_seq=end_seq, batch_rows=_BATCH_ROWS)
@@ -108,6 +111,7 @@ def command(
         _write_summary(selected, opened)
     else:
         _write_events(selected, form, opened, live=follow)
+    return reading.status_of_reading(opened)
 
 
 def _selection(capture: Capture, wanted: dict[str, Any]) -> tuple[Selection, int | None, int | None]:
@@ -170,7 +174,10 @@ def _write_summary(batches: Iterator[pa.RecordBatch], capture: Capture) -> None:
 
     stream = reading.stdout()
     ink, width = reading.ink_for(stream), reading.width_for(stream)
-    reading.write_lines(summary_lines(summarise(batches), capture.document, width=width, ink=ink))
+    lines = summary_lines(
+        summarise(batches), capture.document, missing_tickets=capture.missing_tickets, width=width, ink=ink
+    )
+    reading.write_lines(lines)
 
 
 def _write_events(batches: Iterator[pa.RecordBatch], form: str, capture: Capture, *, live: bool) -> None:
@@ -202,6 +209,7 @@ def _write_events(batches: Iterator[pa.RecordBatch], form: str, capture: Capture
 def _write_arrow(batches: Iterator[pa.RecordBatch], capture: Capture) -> None:
     import pyarrow as pa
 
-    with pa.ipc.new_stream(pa.PythonFile(sys.stdout.buffer, "w"), capture.schema) as writer:
+    sink = pa.PythonFile(reading.stdout().buffer, "w")
+    with reading.writing_stdout(), pa.ipc.new_stream(sink, capture.schema) as writer:
         for batch in batches:
             writer.write_batch(batch)

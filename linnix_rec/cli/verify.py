@@ -43,7 +43,7 @@ Examples:
 {reading.CAPTURE_HELP}
 """,
 )
-@click.argument("captures", nargs=-1, metavar="[CAPTURE]...", type=click.Path(path_type=Path, readable=False))
+@click.argument("captures", nargs=-1, metavar="[CAPTURE]...", type=reading.CAPTURE_PATH)
 @click.option(
     "--format",
     "form",

@@ -15,16 +15,22 @@ _TOP_COMMANDS: Final = 10
 
 
 def summary_lines(
-    summary: Summary, document: CaptureDocument, *, width: int | None = None, ink: Ink = PLAIN
+    summary: Summary,
+    document: CaptureDocument,
+    *,
+    missing_tickets: int = 0,
+    width: int | None = None,
+    ink: Ink = PLAIN,
 ) -> Iterator[str]:
-    """Give what was recorded, how much, at which rate, and what was lost."""
-    for label, text in _facts(summary, document):
+    """Give what was recorded, how much, at which rate, and what was lost or is missing with its file."""
+    bad = {"missing"} | ({"lost"} if summary.lost else set())
+    for label, text in _facts(summary, document, missing_tickets):
         line = cut_to(f"{label:<{_LABEL_WIDTH}}  {text}", width)
-        painted = ink.bad(line[_LABEL_WIDTH:]) if label == "lost" and summary.lost else line[_LABEL_WIDTH:]
+        painted = ink.bad(line[_LABEL_WIDTH:]) if label in bad else line[_LABEL_WIDTH:]
         yield ink.faint(line[:_LABEL_WIDTH]) + painted
 
 
-def _facts(summary: Summary, document: CaptureDocument) -> Iterator[tuple[str, str]]:
+def _facts(summary: Summary, document: CaptureDocument, missing_tickets: int) -> Iterator[tuple[str, str]]:
     host = document.host
     yield "host", printable(f"{host.hostname}, Linux {host.kernel_release} {host.machine}, {host.cpus} CPUs")
     yield "recorded", _recorded(document)
@@ -36,7 +42,10 @@ def _facts(summary: Summary, document: CaptureDocument) -> Iterator[tuple[str, s
             yield "", f"{count:>11,}  {kind}"
     threads = words.counted(summary.threads_born, "thread")
     yield "born", f"{words.counted(summary.processes_born, 'process', 'processes')} and {threads}"
-    yield "lost", _lost(summary)
+    if summary.gaps or not missing_tickets:
+        yield "lost", _lost(summary)
+    if missing_tickets:
+        yield "missing", f"{words.counted(missing_tickets, 'ticket')}, with the segments that held them"
     if document.accounts:
         laps = words.counted(document.accounts.laps, "lap")
         yield "ring", f"{words.counted(document.ring_slots, 'slot')}, {laps}"

@@ -74,8 +74,13 @@ def _reasons(verdict: Verdict) -> Iterator[str]:
     if verdict.lost_tickets:
         gaps = words.counted(verdict.gaps, "gap")
         yield f"{words.counted(verdict.lost_tickets, 'ticket')} lost in {gaps}"
-    if not verdict.finished:
-        yield "the recording was not finished (it still runs, or the recorder died)"
+    if verdict.failure:
+        yield f"the recording failed: {printable(verdict.failure)}"
+    elif not verdict.finished:
+        yield (
+            "the recording was not finished (it still runs, or the recorder died): what came after the last "
+            "closed segment, up to 10 s, is missing"
+        )
 
 
 def next_steps(verdict: Verdict, capture: str) -> Iterator[str]:
@@ -90,15 +95,35 @@ def next_steps(verdict: Verdict, capture: str) -> Iterator[str]:
         yield f"see where: linnix-rec show --kind gap {name}"
 
 
-def causal_line(rules: Sequence[RuleResult], events: int, lost_tickets: int, capture: str) -> str:
+@dataclass(frozen=True)
+class Counts:
+    """What a reader met: events, tickets lost in gaps, and tickets missing with their segments."""
+
+    events: int
+    lost_tickets: int
+    missing_tickets: int = 0
+
+    def __str__(self) -> str:
+        told = words.counted(self.events, "event")
+        if self.missing_tickets:
+            with_it = "its segment" if self.missing_tickets == 1 else "their segments"
+            told += f", {words.counted(self.missing_tickets, 'ticket')} missing with {with_it}"
+        if self.lost_tickets or not self.missing_tickets:
+            told += f", {self.lost_tickets:,} lost"
+        return told
+
+
+def causal_line(rules: Sequence[RuleResult], counts: Counts, capture: str) -> str:
     """Give what a reader learned of the order in passing, as one line."""
     broken = [rule for rule in rules if not rule.holds]
-    counts = f"{words.counted(events, 'event')}, {lost_tickets:,} lost"
     if not broken:
         unknown = sum(rule.unknown for rule in rules)
         doubt = f" ({unknown:,} unknown for what a gap may hide)" if unknown else ""
-        return f"causal: {counts}, {words.joined(rule.name for rule in rules)} hold{doubt}"
+        so_far = "causal as far as it is there" if counts.missing_tickets else "causal"
+        return f"{so_far}: {counts}, {words.joined(rule.name for rule in rules)} hold{doubt}"
     where = words.joined(map(_violation, broken))
+    if counts.missing_tickets:
+        where += ", as the missing tickets may explain"
     return f"not causal: {where} ({counts}); next: linnix-rec verify {words.quoted(capture)}"
 
 
@@ -142,6 +167,7 @@ def _proof_object(proof: Proof) -> dict[str, Any]:
         "summary": conclude(proof),
         "proven": verdict.proven,
         "finished": verdict.finished,
+        "failure": verdict.failure or None,
         "ordered": verdict.ordered,
         "events": dict(verdict.events),
         "lost_tickets": verdict.lost_tickets,
@@ -186,7 +212,8 @@ def _junit_cases(proof: Proof) -> Iterator[str]:
         yield _junit_case(
             proof, rule.name, "" if rule.holds else "failure", f"{rule.violated} violated", offences
         )
-    complete = verdict.finished and (proof.status == 0 or not verdict.lost_tickets)
+    stopped_in_order = verdict.finished and not verdict.failure
+    complete = stopped_in_order and (proof.status == 0 or not verdict.lost_tickets)
     yield _junit_case(proof, "complete", "" if complete else "failure", conclude(proof))
 
 

@@ -237,7 +237,7 @@ def test_full_disk_behind_stdout_is_said() -> None:
             check=False,
         )
     assert ended.returncode == 1
-    assert ended.stderr == b"linnix-rec: error: No space left on device (--debug shows where)\n"
+    assert ended.stderr == b"linnix-rec: error: can't write to stdout: No space left on device\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")

@@ -127,6 +127,8 @@ def test_newest_capture_here_is_read_and_named(
         (["--since", "noon"], 2, "can't read the time 'noon'"),
         (["--seq", "x"], 2, "can't read the range 'x'"),
         (["--summary", "--format", "csv"], 2, "--summary is for people"),
+        (["--summary", "--follow"], 2, "choose one"),
+        (["--seq", ":99999999999999999999999999"], 2, "too large"),
         (["--pid", "x"], 2, "'x' is not a valid integer"),
     ],
 )
@@ -146,6 +148,24 @@ def test_what_is_no_capture_is_one_line_and_status_3(tmp_path: Path) -> None:
         assert result.stderr.startswith("linnix-rec: error: ")
         assert path in result.stderr
         assert result.stderr.count("\n") == 1
+
+
+def test_a_capture_json_that_is_no_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.lrec" / "capture.json").mkdir(parents=True)
+    (tmp_path / "b.lrec").mkdir()
+    os.mkfifo(tmp_path / "b.lrec" / "capture.json")
+    for name in ("a.lrec", "b.lrec"):
+        result = show(tmp_path / name)
+        assert result.exit_code == 3
+        assert f"{name}/capture.json is no file: " in result.stderr
+
+
+@pytest.mark.parametrize("command", ["show", "verify", "replay"])
+def test_an_empty_path_is_wrong_usage(command: str, capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(capture)
+    result = CliRunner().invoke(main, [command, ""])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "the path is empty" in result.stderr
 
 
 def test_without_any_capture_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 from linnix_rec.proof.verdict import Offence, RuleResult, Verdict
 from linnix_rec.report.layout import columns_of
-from linnix_rec.report.verdict import Proof, causal_line, json_verdicts, junit_verdicts, verdict_lines
+from linnix_rec.report.verdict import Counts, Proof, causal_line, json_verdicts, junit_verdicts, verdict_lines
 
 SEQUENCE = RuleResult("sequence", checked=1234, note="rows")
 DEATH = RuleResult(
@@ -64,7 +64,8 @@ def test_loss_is_not_proven_unless_allowed() -> None:
 
 def test_unfinished_and_unnumbered_captures_say_what_they_are() -> None:
     assert lines(replace(PROVEN, finished=False), 1)[-1] == (
-        "not proven: the recording was not finished (it still runs, or the recorder died) (1,234 events)"
+        "not proven: the recording was not finished (it still runs, or the recorder died): what came after "
+        "the last closed segment, up to 10 s, is missing (1,234 events)"
     )
     assert lines(replace(PROVEN, ordered=False), 0)[-1] == (
         "causal; completeness unknown, for its source numbers no events: 1,234 events"
@@ -116,10 +117,30 @@ def test_junit_reports_loss_as_incomplete_unless_allowed() -> None:
 
 
 def test_causal_line_tells_what_holds_or_where_it_breaks() -> None:
-    assert causal_line((RuleResult("birth"), RuleResult("death")), 1234, 0, "a.lrec") == (
+    assert causal_line((RuleResult("birth"), RuleResult("death")), Counts(1234, 0), "a.lrec") == (
         "causal: 1,234 events, 0 lost, birth and death hold"
     )
-    assert causal_line((RuleResult("birth"), DEATH), 1234, 17, "a.lrec") == (
+    assert causal_line((RuleResult("birth"), DEATH), Counts(1234, 17), "a.lrec") == (
         "not causal: death is violated 4 times (first at seq 117) (1,234 events, 17 lost); "
         "next: linnix-rec verify a.lrec"
     )
+
+
+def test_causal_line_does_not_blame_the_order_for_what_is_missing() -> None:
+    assert causal_line((RuleResult("birth"), DEATH), Counts(1234, 0, 1), "a.lrec").startswith(
+        "not causal: death is violated 4 times (first at seq 117), as the missing tickets may explain "
+        "(1,234 events, 1 ticket missing with its segment)"
+    )
+
+
+def test_a_recorded_failure_is_the_reason_in_every_format() -> None:
+    for finished in (True, False):
+        failed = replace(PROVEN, failure="No space left", finished=finished)
+        reason = "not proven: the recording failed: No space left (1,234 events)"
+        assert lines(failed, 1)[-1] == reason
+        proof = Proof("a.lrec", 1, failed)
+        (told,) = json.loads(json_verdicts([proof]))["captures"]
+        assert (told["verdict"], told["failure"]) == ("not proven", "No space left")
+        case = ET.fromstring(junit_verdicts([proof])).find(".//testcase[@name='complete']/failure")  # noqa: S314
+        assert case is not None
+        assert case.get("message") == reason
