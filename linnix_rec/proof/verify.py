@@ -67,7 +67,7 @@ def check_digest(capture: Capture) -> RuleResult:
     first_seqs = {segment.path.name: segment.metadata.first_seq for segment in capture.segments}
     tally = Tally("digest", checked=len(capture.segments), note="segment files")
     for finding in capture.findings():
-        seq = first_seqs.get(finding.segment, capture.document.started.first_seq)
+        seq = first_seqs.get(finding.segment, finding.seq or capture.document.started.first_seq)
         tally.violate(seq, f"{finding.segment} {finding.message}".strip())
     return tally.result()
 

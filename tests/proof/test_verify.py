@@ -102,9 +102,11 @@ def test_a_rewritten_segment_is_named_by_digest(capture: Path) -> None:
 
 
 def test_a_missing_segment_breaks_digest_sequence_and_account(capture: Path) -> None:
-    open_capture(capture).segments[-1].path.unlink()
+    last = open_capture(capture).segments[-1]
+    last.path.unlink()
     verdict = verdict_on(capture)
     assert {"digest", "account"} <= broken(verdict).keys()
+    assert broken(verdict)["digest"] == last.metadata.first_seq
 
 
 def _changed_fork(accounts: Accounts, **changes: int) -> Accounts:
