@@ -1,8 +1,11 @@
 """A figure is held against its target, and told with its spread."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from linnix_rec.bench.figures import Figure, document, table
+from linnix_rec.bench.figures import ROWS, Figure, document, table
 
 
 @pytest.mark.parametrize(
@@ -25,3 +28,11 @@ def test_the_document_has_the_spread_and_the_number_of_runs() -> None:
     (figure,) = document([Figure("record true", (0.5, 0.9, 0.6))], {"cpus": 2})["figures"]
     assert (figure["median"], figure["min"], figure["max"], figure["runs"]) == (0.6, 0.5, 0.9, 3)
     assert (figure["target"], figure["target_is"]) == (0.8, "greatest")
+
+
+def test_the_results_that_are_committed_are_of_the_rows_that_are_measured() -> None:
+    results = json.loads((Path(__file__).parents[2] / "benchmarks" / "results.json").read_text())
+    told = [(each["figure"], each["unit"], each["target"]) for each in results["figures"]]
+    assert sorted(told) == sorted((row.name, row.unit, row.target) for row in ROWS.values())
+    for each in results["figures"]:
+        assert each["min"] <= each["median"] <= each["max"]
