@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,6 @@ import pyarrow as pa
 from linnix_rec.capture import columns
 from linnix_rec.capture.document import Accounts, EventAccount
 from linnix_rec.capture.reader import Capture
-from linnix_rec.capture.speed import Throughput
 from linnix_rec.capture.writer import CaptureWriter, prepare_directory
 from linnix_rec.errors import LinnixRecError
 
@@ -20,6 +19,25 @@ from linnix_rec.errors import LinnixRecError
 IDS_A_REPETITION: Final = 1 << 22
 _STARTS: Final = ("start_ns", "parent_start_ns", "child_start_ns")
 _IDS: Final = ("tid", "tgid", "parent_tid", "parent_tgid", "child_tid", "child_tgid", "old_tid")
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What one run took; `size_bytes` is that of the Parquet files."""
+
+    events: int
+    size_bytes: int
+    cpu_seconds: float
+
+    @property
+    def events_per_second(self) -> float:
+        """Events a second of one core."""
+        return self.events / self.cpu_seconds
+
+    @property
+    def bytes_per_event(self) -> float:
+        """Parquet bytes an event."""
+        return self.size_bytes / self.events
 
 
 def repeated(

@@ -32,14 +32,11 @@ class Command(enum.IntEnum):
     MAP_UPDATE_ELEM = 2
     MAP_DELETE_ELEM = 3
     PROG_LOAD = 5
-    OBJ_PIN = 6
-    OBJ_GET = 7
     OBJ_GET_INFO_BY_FD = 15
     RAW_TRACEPOINT_OPEN = 17
     BTF_LOAD = 18
     MAP_FREEZE = 22
     LINK_CREATE = 28
-    ENABLE_STATS = 32
     ITER_CREATE = 33
 
 
@@ -94,10 +91,6 @@ class ProgramLoad(Attribute):
     ]
 
 
-class ObjectPath(Attribute):
-    _fields_ = [("pathname", _u64), ("bpf_fd", _u32), ("file_flags", _u32)]
-
-
 class ObjectInfo(Attribute):
     _fields_ = [("bpf_fd", _u32), ("info_len", _u32), ("info", _u64)]
 
@@ -129,10 +122,6 @@ class LinkCreate(Attribute):
 
 class IteratorCreate(Attribute):
     _fields_ = [("link_fd", _u32), ("flags", _u32)]
-
-
-class EnableStats(Attribute):
-    _fields_ = [("type", _u32)]
 
 
 @functools.cache

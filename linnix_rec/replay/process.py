@@ -101,7 +101,3 @@ class Process:
         if self.ending is None or self.start_ns is None:
             return None
         return max(0, self.ending.boot_ns - self.start_ns)
-
-    def step_at(self, seq: int) -> int:
-        """Give the number of execs that it had done before a seq: 0 before its first."""
-        return sum(step.seq < seq for step in self.steps)

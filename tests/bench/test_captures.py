@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from linnix_rec.bench.captures import IDS_A_REPETITION, repeated, write_repeated
+from linnix_rec.bench.captures import IDS_A_REPETITION, Throughput, repeated, write_repeated
 from linnix_rec.capture.reader import open_capture
 from linnix_rec.proof.verify import verify_capture
 from tests.story import Story, write_capture
@@ -27,6 +27,7 @@ def test_a_repeated_capture_is_proven_and_has_every_event_as_often(tmp_path: Pat
     verdict = verify_capture(open_capture(tmp_path / "seven.lrec"))
     assert verdict.proven
     assert written.events == 7 * 31
+    assert written.size_bytes == sum(path.stat().st_size for path in tmp_path.glob("seven.lrec/*.parquet"))
     assert verdict.events == {kind: 7 * count for kind, count in verify_capture(once).events.items()}
 
 
@@ -37,3 +38,9 @@ def test_repetitions_go_on_in_tickets_and_time_and_share_no_thread_id() -> None:
     assert second["tid"].to_pylist() == [tid + IDS_A_REPETITION for tid in first["tid"].to_pylist()]
     assert second["child_tid"].null_count == first["child_tid"].null_count
     assert second["comm"].to_pylist() == first["comm"].to_pylist()
+
+
+def test_rates_are_of_one_core() -> None:
+    throughput = Throughput(events=6_000_000, size_bytes=66_000_000, cpu_seconds=2.0)
+    assert throughput.events_per_second == 3e6
+    assert throughput.bytes_per_event == 11.0
