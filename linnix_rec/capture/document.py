@@ -48,11 +48,17 @@ class ObjectFile:
 
 @dataclass(frozen=True)
 class Filter:
-    """What was recorded: `mode` is "all", "command" or "pid"."""
+    """What was recorded: `mode` is "all", "command" or "pid".
+
+    `argv` is False if no arguments were read, `redacted` True if parts of them were replaced; the command
+    here is treated alike.
+    """
 
     mode: str
     command: tuple[str, ...] | None = None
     pid: int | None = None
+    argv: bool = True
+    redacted: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,12 @@ class EventAccount:
 
 @dataclass(frozen=True)
 class Accounts:
-    """The kernel's own counts, read after the end: tickets, except `events`, misses and refusals."""
+    """The kernel's own counts: tickets, except `events`, misses and refusals.
+
+    run_counts, run_time_ns: by program, as the kernel's statistics have them; empty without `--prove`
+    listings: how often the task iterator ran to its end (each end is one more run of its program)
+    running: read while programs ran, as a dump's are: then sums are bounds, not equal
+    """
 
     issued: int
     published: int
@@ -104,6 +115,83 @@ class Accounts:
     recursion_misses: Mapping[str, int] = field(default_factory=dict)
     storage_refused: int = 0
     laps: int = 0
+    run_counts: Mapping[str, int] = field(default_factory=dict)
+    run_time_ns: Mapping[str, int] = field(default_factory=dict)
+    listings: int = 0
+    running: bool = False
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One run of the task iterator: its `task` events are among the tickets first_seq to end_seq (not).
+
+    `whole_host` is False in a pid namespace: there the iterator sees that namespace only.
+    """
+
+    first_seq: int
+    end_seq: int
+    whole_host: bool
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """A later recorder took up a pinned recording at ticket `seq`; what was lost meanwhile is a gap there."""
+
+    time: str
+    boot_ns: int
+    seq: int
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What retention has removed: tickets before `end_seq`, in the capture's first segments.
+
+    rows, lost: by kind and, in tickets, by reason; event_tickets are those of the other rows
+    sha256: of the last segment removed, which the first one kept names as the one before it
+    boot_ns: who started later has its fork, if it has one, in what is kept
+    """
+
+    end_seq: int
+    segments: int
+    bytes: int
+    rows: Mapping[str, int]
+    event_tickets: int
+    lost: Mapping[str, int]
+    sha256: str
+    boot_ns: int
+
+
+@dataclass(frozen=True)
+class PerfWitness:
+    """Counts of the same tracepoints on all CPUs by perf counters, by kind.
+
+    inner: from after the last program was attached until before the first was detached
+    outer: from before the first was attached until after the last was detached
+    complete: the same CPUs were online throughout, and each counter counted all the time
+    """
+
+    inner: Mapping[str, int]
+    outer: Mapping[str, int]
+    cpus: int
+    complete: bool
+
+
+@dataclass(frozen=True)
+class ConnectorWitness:
+    """The process connector's messages, kept in `file` beside the segments.
+
+    lost: messages that it says itself it lost, by CPU (holes in that CPU's sequence numbers)
+    overruns: how often the kernel said that the socket's buffer was full
+    first_boot_ns, end_boot_ns: between these every event must be in the capture and in the messages
+    """
+
+    file: str
+    sha256: str
+    rows: int
+    lost: Mapping[str, int]
+    overruns: int
+    first_boot_ns: int
+    end_boot_ns: int
 
 
 @dataclass(frozen=True)
@@ -119,7 +207,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class CaptureDocument:
-    """All of capture.json. `stopped` and `accounts` are None while recording, and after a crash."""
+    """All of capture.json. `stopped` and `accounts` are None while recording, and after a crash.
+
+    `pin` names the pinned recording that fills this capture, `resumptions` its later recorders.
+    """
 
     tool_version: str
     capture_id: str
@@ -133,7 +224,14 @@ class CaptureDocument:
     clock: tuple[ClockSample, ...] = ()
     cgroups: Mapping[str, str] = field(default_factory=dict)
     stopped: Stopped | None = None
+    accounts_at_start: Accounts | None = None
     accounts: Accounts | None = None
+    listings: tuple[Listing, ...] = ()
+    perf: PerfWitness | None = None
+    connector: ConnectorWitness | None = None
+    pin: str | None = None
+    resumptions: tuple[Resumption, ...] = ()
+    pruned: Pruned | None = None
     segments: tuple[Segment, ...] = ()
     format: str = FORMAT
     format_version: int = FORMAT_VERSION
