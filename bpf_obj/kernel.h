@@ -122,5 +122,7 @@ struct bpf_iter__task {
 };
 
 #define SIGNAL_GROUP_EXIT 0x00000004 /* include/linux/sched/signal.h */
+#define PF_EXITING 0x00000004        /* include/linux/sched.h */
+#define PF_KTHREAD 0x00200000
 
 #endif

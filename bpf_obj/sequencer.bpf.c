@@ -13,6 +13,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile u64 ring_mask = 1023; /* slots - 1; set before loading */
 const volatile bool tree_only = false;
+const volatile bool with_argv = true;
 const volatile bool lookup_can_fail = false; /* before Linux 6.2: see is_outside() */
 
 u64 next_ticket PAGE_APART;  /* what all CPUs contend for: nothing else in its lines */
@@ -157,7 +158,7 @@ static ALWAYS_INLINE void describe(struct slot *slot, struct task_struct *task, 
 	slot->index = 0;
 	slot->flags = flags;
 	slot->cpu = bpf_get_smp_processor_id();
-	slot->wait_status = 0;
+	slot->status = 0;
 	slot->boot_ns = bpf_ktime_get_boot_ns();
 	slot->start_ns = task->start_boottime;
 	slot->parent_start_ns = parent->start_boottime;
@@ -176,6 +177,16 @@ static ALWAYS_INLINE u32 saturated(u64 n)
 	return n > 0xffffffff ? 0xffffffff : n;
 }
 
+static ALWAYS_INLINE void measure(struct usage *usage, struct task_struct *task)
+{
+	usage->cpu_ns = task->se.sum_exec_runtime;
+	usage->utime_ns = task->utime;
+	usage->stime_ns = task->stime;
+	usage->min_faults = task->min_flt;
+	usage->maj_faults = saturated(task->maj_flt);
+	usage->max_rss_pages = saturated(task->signal->maxrss);
+}
+
 /* Fires at the end of copy_process(), for every kind of new task, io_uring workers included, and before
  * the task first runs. The current task is the one that forks. */
 SEC("tp_btf/task_newtask")
@@ -187,10 +198,11 @@ int on_newtask(u64 *ctx)
 	struct slot *slot;
 	u64 ticket;
 
-	if (!account || child->pid == 0) /* an idle task of a CPU that comes up */
+	if (!account)
 		return 0;
 	add(&account->seen[KIND_FORK], 1);
-	if (is_outside(forker, account)) {
+	/* Number 0 is an idle task, of a CPU that comes up. */
+	if (child->pid == 0 || is_outside(forker, account)) {
 		add(&account->filtered[KIND_FORK], 1);
 		return 0;
 	}
@@ -246,13 +258,8 @@ static ALWAYS_INLINE int exits(struct task_struct *task, bool last_thread)
 		return 0;
 	}
 	describe(slot, task, KIND_EXIT, 1, last_thread ? EXIT_LAST_THREAD : 0);
-	slot->wait_status = wait_status(task, last_thread);
-	slot->exit.cpu_ns = task->se.sum_exec_runtime;
-	slot->exit.utime_ns = task->utime;
-	slot->exit.stime_ns = task->stime;
-	slot->exit.min_faults = task->min_flt;
-	slot->exit.maj_faults = saturated(task->maj_flt);
-	slot->exit.max_rss_pages = saturated(task->signal->maxrss);
+	slot->status = wait_status(task, last_thread);
+	measure(&slot->usage, task);
 	publish(slot, ticket);
 	add(&account->published_tickets, 1);
 	return 0;
@@ -323,7 +330,7 @@ int on_exec(u64 *ctx)
 	struct account *account = this_account();
 	const char *filename = bprm->filename;
 	u64 arguments = task->mm->arg_start;
-	u64 argv_bytes = task->mm->arg_end - arguments;
+	u64 argv_bytes = with_argv ? task->mm->arg_end - arguments : 0;
 	u32 filename_slots, span, i;
 	u64 filename_bytes, bytes;
 	struct slot *head, *slot;
@@ -410,8 +417,13 @@ abandoned:
 	return 0;
 }
 
-/* One event for each task that already runs, through the same counter: the snapshot stands in the same
- * order as all else. Here the current task is the recorder. */
+/*
+ * One event for each task that runs, through the same counter: the listing stands in the same order as all
+ * else. Here the current task is the recorder.
+ *
+ * The flags are read after the ticket was claimed, and the kernel sets PF_EXITING before it traces the exit:
+ * who is listed and not exiting has its exit event, if any, after this one.
+ */
 SEC("iter/task")
 int list_task(struct bpf_iter__task *ctx)
 {
@@ -419,9 +431,14 @@ int list_task(struct bpf_iter__task *ctx)
 	struct account *account = this_account();
 	struct slot *slot;
 	u64 ticket;
+	u8 flags;
 
-	if (!account || !task)
+	if (!account)
 		return 0;
+	if (!task) {
+		add(&account->listings, 1);
+		return 0;
+	}
 	add(&account->seen[KIND_TASK], 1);
 	if (is_outside(task, account)) {
 		add(&account->filtered[KIND_TASK], 1);
@@ -434,9 +451,12 @@ int list_task(struct bpf_iter__task *ctx)
 		abandon(account, KIND_TASK, ticket, 1);
 		return 0;
 	}
-	describe(slot, task, KIND_TASK, 1, 0);
-	slot->task.exit_state = task->exit_state;
-	slot->task.task_flags = task->flags;
+	flags = task->flags & PF_EXITING ? TASK_EXITING : 0;
+	if (task->flags & PF_KTHREAD)
+		flags |= TASK_KERNEL_THREAD;
+	describe(slot, task, KIND_TASK, 1, flags);
+	slot->status = task->exit_state;
+	measure(&slot->usage, task);
 	publish(slot, ticket);
 	add(&account->published_tickets, 1);
 	return 0;

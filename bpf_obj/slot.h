@@ -42,6 +42,8 @@ enum event_kind {
 enum event_flag {
 	EXIT_LAST_THREAD = 1 << 0,
 	EXEC_TEXT_CUT = 1 << 1, /* filename or arguments were longer than the span, or unreadable */
+	TASK_EXITING = 1 << 2,
+	TASK_KERNEL_THREAD = 1 << 3,
 };
 
 struct fork_event {
@@ -61,18 +63,14 @@ struct exec_event {
 	u8 text[HEAD_TEXT_BYTES];
 };
 
-struct exit_event {
+/* What a task has used: until its exit, or until it was listed. */
+struct usage {
 	u64 cpu_ns;
 	u64 utime_ns;
 	u64 stime_ns;
 	u64 min_faults;
 	u32 maj_faults;    /* saturates */
 	u32 max_rss_pages; /* of the process; saturates */
-};
-
-struct task_event {
-	u32 exit_state;
-	u32 task_flags;
 };
 
 /* Two cache lines; what every event carries comes first. */
@@ -83,7 +81,7 @@ struct slot {
 	u8 index; /* of this slot in the span */
 	u8 flags;
 	u16 cpu;
-	u16 wait_status; /* exit: as wait(2) encodes it */
+	u16 status; /* exit: as wait(2) encodes it; task: the kernel's exit_state */
 	union {
 		struct {
 			u64 boot_ns;
@@ -100,8 +98,7 @@ struct slot {
 			union {
 				struct fork_event fork;
 				struct exec_event exec;
-				struct exit_event exit;
-				struct task_event task;
+				struct usage usage; /* exit, task */
 			};
 		};
 		u8 text[SLOT_TEXT_BYTES]; /* of a slot whose index is not 0 */
@@ -122,7 +119,8 @@ struct account {
 	u64 storage_refused; /* times that membership of the tree could not be set, or told */
 	u64 adopted;         /* tasks that were marked as members of the tree by an iterator */
 	u64 live;            /* members of the tree that an iterator found alive */
-	u64 unused[7];       /* to a multiple of 128 bytes: CPUs share no cache line, nor its neighbour */
+	u64 listings;        /* times that the listing iterator came to its end */
+	u64 unused[6];       /* to a multiple of 128 bytes: CPUs share no cache line, nor its neighbour */
 };
 
 _Static_assert(sizeof(struct account) % 128 == 0, "accounts of two CPUs share no cache line");

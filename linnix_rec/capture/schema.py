@@ -30,7 +30,7 @@ EVENT_SCHEMA: Final = pa.schema(
     [
         _column("seq", pa.uint64(), "first ticket of the event: the total order", nullable=False),
         _column("slots", pa.uint8(), "tickets the event took, 1 to 16; 0 for a gap", nullable=False),
-        _column("kind", NAME, "fork, exec, exit, task (existed before the recording) or gap", nullable=False),
+        _column("kind", NAME, "fork, exec, exit, task (listed by the recorder) or gap", nullable=False),
         _column(
             "boot_ns", pa.int64(), "CLOCK_BOOTTIME, ns since boot, read after the ticket; null for a gap"
         ),
@@ -52,7 +52,7 @@ EVENT_SCHEMA: Final = pa.schema(
         _column("child_start_ns", pa.uint64(), "fork: start of the new task, ns since boot"),
         _column("clone_flags", pa.uint64(), "fork: CLONE_* flags"),
         _column("filename", NAME, "exec: the path as given to execve"),
-        _column("argv", pa.list_(pa.string()), "exec: the arguments"),
+        _column("argv", pa.list_(pa.string()), "exec: the arguments; null if none were to be recorded"),
         _column("argv_truncated", pa.bool_(), "exec: filename or argv was longer than the span, and is cut"),
         _column(
             "old_tid", pa.int32(), "exec: thread id before the exec; differs from tid if a non-leader exec'd"
@@ -63,15 +63,15 @@ EVENT_SCHEMA: Final = pa.schema(
         _column(
             "last_thread", pa.bool_(), "exit: the process's last thread; code and signal are the process's"
         ),
-        _column("cpu_ns", pa.uint64(), "exit: CPU time of the thread, ns, as of the scheduler's last look"),
-        _column("utime_ns", pa.uint64(), "exit: user time of the thread, tick-coarse, ns"),
-        _column("stime_ns", pa.uint64(), "exit: system time of the thread, tick-coarse, ns"),
+        _column("cpu_ns", pa.uint64(), "exit, task: CPU time of the thread, ns, as of the scheduler's last look"),
+        _column("utime_ns", pa.uint64(), "exit, task: user time of the thread, tick-coarse, ns"),
+        _column("stime_ns", pa.uint64(), "exit, task: system time of the thread, tick-coarse, ns"),
         _column("max_rss_bytes", pa.uint64(), "exit of a last thread: peak resident memory of the process"),
-        _column("min_faults", pa.uint64(), "exit: page faults of the thread without I/O"),
-        _column("maj_faults", pa.uint64(), "exit: page faults of the thread with I/O"),
+        _column("min_faults", pa.uint64(), "exit, task: page faults of the thread without I/O"),
+        _column("maj_faults", pa.uint64(), "exit, task: page faults of the thread with I/O"),
         _column("exit_state", pa.uint32(), "task: the kernel's exit_state (0 running, 16 dead, 32 zombie)"),
         _column(
-            "task_flags", pa.uint32(), "task: the kernel's PF_* flags (0x4 exiting, 0x200000 kernel thread)"
+            "task_flags", pa.uint32(), "task: the kernel's PF_EXITING (0x4) and PF_KTHREAD (0x200000)"
         ),
         _column("lost", pa.uint64(), "gap: tickets that were issued and could not be captured"),
         _column("reason", NAME, "gap: lapped (overwritten before it was read) or abandoned (never written)"),

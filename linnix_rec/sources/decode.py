@@ -5,7 +5,7 @@ row, its validity bit is 0 and its value is whatever the slot held there, which 
 and no writer stores.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +18,12 @@ from linnix_rec.ring.cursor import Gap, Run, Slots
 
 EXIT_LAST_THREAD: Final = 1 << 0
 EXEC_TEXT_CUT: Final = 1 << 1
+TASK_EXITING: Final = 1 << 2
+TASK_KERNEL_THREAD: Final = 1 << 3
+
+#: The kernel's own bits for these (include/linux/sched.h), as the column task_flags has them.
+_PF_EXITING: Final = 0x4
+_PF_KTHREAD: Final = 0x200000
 
 _KIND_NAMES: Final = pa.array(schema.KINDS, pa.string())
 
@@ -156,11 +162,22 @@ class Decoder:
 
     page_size_bytes: of the recorded kernel, as its memory sizes are in pages
     realtime_offset_ns: CLOCK_REALTIME - CLOCK_BOOTTIME; may be set anew at any time
+    with_argv: whether the programs read arguments; else the column is null
+    redact: what takes secrets out of a batch before anybody else sees it
     """
 
-    def __init__(self, page_size_bytes: int, realtime_offset_ns: int) -> None:
+    def __init__(
+        self,
+        page_size_bytes: int,
+        realtime_offset_ns: int,
+        *,
+        with_argv: bool = True,
+        redact: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None,
+    ) -> None:
         self.page_size_bytes = page_size_bytes
         self.realtime_offset_ns = realtime_offset_ns
+        self.with_argv = with_argv
+        self._redact = redact
         # glibc gives back what is freed beyond twice the largest block freed so far, and each run would fault
         # its columns in again, for a tenth of the time. This block is freed untouched.
         np.empty(1 << 24, np.uint8)
@@ -174,9 +191,11 @@ class Decoder:
         kind = events["kind"]
         columns |= self._fork(events, kind == schema.FORK)
         columns |= self._exec(slots, heads, kind == schema.EXEC)
+        columns |= self._usage(events, (kind == schema.EXIT) | (kind == schema.TASK))
         columns |= self._exit(events, kind == schema.EXIT)
         columns |= self._task(events, kind == schema.TASK)
-        return _assemble(columns, len(events))
+        batch = _assemble(columns, len(events))
+        return batch if self._redact is None else self._redact(batch)
 
     def gap_batch(self, gap: Gap) -> pa.RecordBatch:
         """One row that stands for the lost tickets."""
@@ -221,27 +240,34 @@ class Decoder:
         return {
             "filename": _scattered(execs.filenames, at, rows),
             "argv": pa.Array.from_buffers(
-                pa.list_(pa.string()), rows, [valid, pa.py_buffer(offsets)], children=[execs.arguments]
+                pa.list_(pa.string()),
+                rows,
+                [valid if self.with_argv else _bits(np.zeros(rows, bool)), pa.py_buffer(offsets)],
+                children=[execs.arguments],
             ),
             "argv_truncated": _flags(cut, valid),
             "old_tid": _numbers(slots["exec"]["old_tid"][heads], pa.int32(), valid),
         }
 
+    def _usage(self, events: Slots, mask: Mask) -> dict[str, pa.Array]:
+        if not mask.any():
+            return {}
+        valid, usage = _bits(mask), events["usage"]
+        return _payload(usage, ("cpu_ns", "utime_ns", "stime_ns", "min_faults"), valid) | {
+            "maj_faults": _numbers(usage["maj_faults"].astype(np.uint64), pa.uint64(), valid)
+        }
+
     def _exit(self, events: Slots, mask: Mask) -> dict[str, pa.Array]:
         if not mask.any():
             return {}
-        valid = _bits(mask)
-        status = events["wait_status"]
+        valid, status = _bits(mask), events["status"]
         last = events["flags"] & EXIT_LAST_THREAD != 0
-        exit_ = events["exit"]
-        names = ("cpu_ns", "utime_ns", "stime_ns", "min_faults")
-        rss_bytes = exit_["max_rss_pages"].astype(np.uint64) * np.uint64(self.page_size_bytes)
-        return _payload(exit_, names, valid) | {
+        rss_bytes = events["usage"]["max_rss_pages"].astype(np.uint64) * np.uint64(self.page_size_bytes)
+        return {
             "exit_code": _numbers((status >> 8).astype(np.int32), pa.int32(), valid),
             "exit_signal": _numbers((status & 0x7F).astype(np.uint8), pa.uint8(), valid),
             "core_dumped": _flags(status & 0x80 != 0, valid),
             "last_thread": _flags(last, valid),
-            "maj_faults": _numbers(exit_["maj_faults"].astype(np.uint64), pa.uint64(), valid),
             # Of the process, and final only when its last thread ends.
             "max_rss_bytes": _numbers(rss_bytes, pa.uint64(), _bits(mask & last)),
         }
@@ -249,7 +275,13 @@ class Decoder:
     def _task(self, events: Slots, mask: Mask) -> dict[str, pa.Array]:
         if not mask.any():
             return {}
-        return _payload(events["task"], ("exit_state", "task_flags"), _bits(mask))
+        valid, flags = _bits(mask), events["flags"].astype(np.uint32)
+        kernel_flags = np.where(flags & TASK_EXITING, np.uint32(_PF_EXITING), np.uint32(0))
+        kernel_flags |= np.where(flags & TASK_KERNEL_THREAD, np.uint32(_PF_KTHREAD), np.uint32(0))
+        return {
+            "exit_state": _numbers(events["status"].astype(np.uint32), pa.uint32(), valid),
+            "task_flags": _numbers(kernel_flags, pa.uint32(), valid),
+        }
 
 
 def _type(name: str) -> pa.DataType:

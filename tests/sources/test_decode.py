@@ -80,19 +80,21 @@ def exec_payloads(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+USAGE = {"cpu_ns": WORD, "utime_ns": WORD, "stime_ns": WORD, "min_faults": WORD, "maj_faults": HALF}
+
 PAYLOADS = {
     "fork": st.fixed_dictionaries(
         {"child_tid": TID, "child_tgid": TID, "child_start_ns": WORD, "clone_flags": WORD}
     ),
     "exec": exec_payloads(),
     "exit": st.fixed_dictionaries(
-        {
-            "cpu_ns": WORD, "utime_ns": WORD, "stime_ns": WORD, "min_faults": WORD, "maj_faults": HALF,
-            "max_rss_pages": HALF, "wait_status": st.integers(0, (1 << 16) - 1), "last": st.booleans(),
-        }
+        USAGE
+        | {"max_rss_pages": HALF, "status": st.integers(0, (1 << 16) - 1), "flags": st.sampled_from([0, 1])}
     ),
-    "task": st.fixed_dictionaries({"exit_state": HALF, "task_flags": HALF}),
-}  # fmt: skip
+    "task": st.fixed_dictionaries(
+        USAGE | {"status": st.sampled_from([0, 16, 32]), "flags": st.sampled_from([0, 4, 8, 12])}
+    ),
+}
 
 
 @st.composite
@@ -121,7 +123,7 @@ def lay_out(events: list[Event], garbage: int = 0xA5) -> np.ndarray:
             head[name] = value
         name_bytes = event.comm + b"\0"
         head["comm"][: len(name_bytes)] = np.frombuffer(name_bytes, np.uint8)
-        head["flags"] = head["wait_status"] = 0
+        head["flags"] = head["status"] = 0
         _lay_out_payload(event, span)
         at += event.span
     return slots
@@ -144,12 +146,10 @@ def _lay_out_payload(event: Event, span: np.ndarray) -> None:
                 _lay_text(span[index]["text"], payload["argv"][begin:][:SLOT_TEXT])
         return
     for name, value in payload.items():
-        if name == "wait_status":
-            head["wait_status"] = value
-        elif name == "last":
-            head["flags"] = 1 if value else 0
+        if name in ("status", "flags"):
+            head[name] = value
         else:
-            head[event.kind][name] = value
+            head["fork" if event.kind == "fork" else "usage"][name] = value
 
 
 def _lay_text(room: np.ndarray, text: bytes) -> None:
@@ -173,16 +173,21 @@ def expected_row(event: Event, seq: int) -> dict[str, Any]:
             "old_tid": payload["old_tid"],
         }
     elif event.kind == "exit":
-        status = payload["wait_status"]
-        row |= {
-            name: payload[name] for name in ("cpu_ns", "utime_ns", "stime_ns", "min_faults", "maj_faults")
-        }
+        status, last = payload["status"], payload["flags"] == 1
+        row |= {name: payload[name] for name in USAGE}
         row |= {
             "exit_code": status >> 8,
             "exit_signal": status & 0x7F,
             "core_dumped": bool(status & 0x80),
-            "last_thread": payload["last"],
-            "max_rss_bytes": payload["max_rss_pages"] * PAGE_BYTES if payload["last"] else None,
+            "last_thread": last,
+            "max_rss_bytes": payload["max_rss_pages"] * PAGE_BYTES if last else None,
+        }
+    elif event.kind == "task":
+        row |= {name: payload[name] for name in USAGE}
+        flags = payload["flags"]
+        row |= {
+            "exit_state": payload["status"],
+            "task_flags": (0x4 if flags & 4 else 0) | (0x200000 if flags & 8 else 0),
         }
     else:
         row |= payload
