@@ -47,7 +47,7 @@ def compare_files(
     by_name = {segment.path.name: segment for segment in segments}
     digests = {name: sha256_of(segment.path) for name, segment in by_name.items()}
     found = list(_list_findings(document))
-    previous_sha256 = ""
+    previous_sha256 = document.pruned.sha256 if document.pruned else ""
     for entry in document.segments:
         file = by_name.pop(entry.name, None)
         if file is None:

@@ -236,6 +236,24 @@ class CaptureDocument:
     format: str = FORMAT
     format_version: int = FORMAT_VERSION
 
+    @property
+    def last_sha256(self) -> str:
+        """The SHA-256 that the next segment names as the one before it; "" if it is the first."""
+        if self.segments:
+            return self.segments[-1].sha256
+        return self.pruned.sha256 if self.pruned else ""
+
+    @property
+    def births_known_from_ns(self) -> int:
+        """Who started later, in ns since boot, has its fork, if it has one, in what is kept."""
+        attached_boot_ns = self.started.attached_boot_ns
+        return max(attached_boot_ns, self.pruned.boot_ns) if self.pruned else attached_boot_ns
+
+    @property
+    def kept_from_seq(self) -> int:
+        """The first ticket that retention has left."""
+        return self.pruned.end_seq if self.pruned else self.started.first_seq
+
     @staticmethod
     def load(path: Path) -> "CaptureDocument":
         """Read a capture.json; raises UnreadableCaptureError."""

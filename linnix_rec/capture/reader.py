@@ -20,6 +20,7 @@ from linnix_rec.capture import columns as views
 from linnix_rec.capture.digest import Finding, SegmentFile, compare_files, sha256_of
 from linnix_rec.capture.document import DOCUMENT_NAME, CaptureDocument, Segment
 from linnix_rec.capture.parquet import SegmentMetadata, parquet_file
+from linnix_rec.capture.retention import is_leftover
 from linnix_rec.capture.schema import EVENT_SCHEMA
 from linnix_rec.capture.text import printable
 from linnix_rec.errors import UnreadableCaptureError
@@ -27,6 +28,8 @@ from linnix_rec.errors import UnreadableCaptureError
 __all__ = ["Capture", "Finding", "SegmentFile", "open_capture"]
 
 BATCH_ROWS: Final = 1 << 16
+#: How often to look again, should retention remove a segment between capture.json and the look at it.
+_LOOKS: Final = 5
 #: So many missing segments are named in one line.
 _NAMED_MISSING: Final = 3
 
@@ -163,7 +166,8 @@ def open_capture(path: Path) -> Capture:
     """Open the capture in directory `path`; raises UnreadableCaptureError.
 
     Segments are the files that capture.json lists, and, if the recording was cut off between a segment
-    and its entry there, those that continue the chain. Other Parquet files are strays: told, not read.
+    and its entry there, those that continue the chain. Other Parquet files are strays: told, not read;
+    those that retention was about to remove are passed over.
     """
     try:
         problem = _no_capture(path)
@@ -172,14 +176,37 @@ def open_capture(path: Path) -> Capture:
     if problem:
         raise UnreadableCaptureError(f"{problem}: a capture is a directory NAME.lrec that `record` made")
     document = CaptureDocument.load(path / DOCUMENT_NAME)
+    capture = _look(path, document)
+    for _ in range(_LOOKS):
+        if document.stopped is not None or not capture.missing:
+            break
+        before, document = document, CaptureDocument.load(path / DOCUMENT_NAME)
+        if document.pruned == before.pruned:  # they did not go by retention
+            break
+        capture = _look(path, document)
+    return capture
+
+
+def _look(path: Path, document: CaptureDocument) -> Capture:
     listed = {entry.name for entry in document.segments}
-    found = sorted(path.glob("*.parquet"))
-    segments = [_open_segment(file) for file in found if file.name in listed]
+    found = [file for file in sorted(path.glob("*.parquet")) if not is_leftover(file.name, document.pruned)]
+    opened = [_open_if_there(file) for file in found if file.name in listed]
+    segments = [segment for segment in opened if segment is not None]
     strays = [file for file in found if file.name not in listed]
     if document.stopped is None:
         _adopt(document, segments, strays)
     segments.sort(key=lambda segment: (segment.metadata.first_seq, segment.path.name))
     return Capture(path, document, tuple(segments), tuple(strays))
+
+
+def _open_if_there(path: Path) -> SegmentFile | None:
+    """Open a segment, unless it has gone since its directory was read."""
+    try:
+        return _open_segment(path)
+    except UnreadableCaptureError:
+        if os.path.lexists(path):
+            raise
+        return None
 
 
 def _no_capture(path: Path) -> str:
@@ -195,7 +222,7 @@ def _no_capture(path: Path) -> str:
 
 def _adopt(document: CaptureDocument, segments: list[SegmentFile], strays: list[Path]) -> None:
     """Take into `segments` the strays that go on where capture.json ends."""
-    last_sha256 = document.segments[-1].sha256 if document.segments else ""
+    last_sha256 = document.last_sha256
     for stray in list(strays):
         try:
             candidate = _open_segment(stray)
@@ -209,6 +236,8 @@ def _adopt(document: CaptureDocument, segments: list[SegmentFile], strays: list[
 
 
 def _open(path: Path) -> pq.ParquetFile:
+    if not os.path.lexists(path):
+        raise UnreadableCaptureError(f"can't read segment {path}: it has been removed meanwhile")
     if not path.is_file():
         raise UnreadableCaptureError(f"can't read segment {path}: it is not a file")
     try:
