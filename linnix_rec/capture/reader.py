@@ -25,7 +25,7 @@ from linnix_rec.capture.schema import EVENT_SCHEMA
 from linnix_rec.capture.text import printable
 from linnix_rec.errors import UnreadableCaptureError
 
-__all__ = ["Capture", "Finding", "SegmentFile", "open_capture"]
+__all__ = ["Capture", "Finding", "SegmentFile", "adopted", "open_capture"]
 
 BATCH_ROWS: Final = 1 << 16
 #: How often to look again, should retention remove a segment between capture.json and the look at it.
@@ -192,9 +192,10 @@ def _look(path: Path, document: CaptureDocument) -> Capture:
     found = [file for file in sorted(path.glob("*.parquet")) if not is_leftover(file.name, document.pruned)]
     opened = [_open_if_there(file) for file in found if file.name in listed]
     segments = [segment for segment in opened if segment is not None]
-    strays = [file for file in found if file.name not in listed]
-    if document.stopped is None:
-        _adopt(document, segments, strays)
+    unlisted = [file for file in found if file.name not in listed]
+    more = adopted(document, unlisted) if document.stopped is None else []
+    segments += more
+    strays = [file for file in unlisted if all(file != segment.path for segment in more)]
     segments.sort(key=lambda segment: (segment.metadata.first_seq, segment.path.name))
     return Capture(path, document, tuple(segments), tuple(strays))
 
@@ -220,19 +221,20 @@ def _no_capture(path: Path) -> str:
     return f"{path} is not a directory" if path.exists() else f"{path} does not exist"
 
 
-def _adopt(document: CaptureDocument, segments: list[SegmentFile], strays: list[Path]) -> None:
-    """Take into `segments` the strays that go on where capture.json ends."""
+def adopted(document: CaptureDocument, strays: Sequence[Path]) -> list[SegmentFile]:
+    """Give the segments among these files that go on where an unfinished capture's list ends."""
+    found = []
     last_sha256 = document.last_sha256
-    for stray in list(strays):
+    for stray in sorted(strays):
         try:
             candidate = _open_segment(stray)
         except UnreadableCaptureError:
             continue
         metadata = candidate.metadata
         if metadata.capture_id == document.capture_id and metadata.previous_sha256 == last_sha256:
-            segments.append(candidate)
-            strays.remove(stray)
+            found.append(candidate)
             last_sha256 = sha256_of(stray)
+    return found
 
 
 def _open(path: Path) -> pq.ParquetFile:
