@@ -196,13 +196,18 @@ class ConnectorWitness:
 
 @dataclass(frozen=True)
 class Segment:
-    """One closed Parquet file: tickets first_seq (included) to end_seq (one past the last)."""
+    """One closed Parquet file: tickets first_seq (included) to end_seq (one past the last).
+
+    closed_boot_ns: when it was closed, which is after each of its events
+    """
 
     name: str
     sha256: str
     first_seq: int
     end_seq: int
     rows: int
+    bytes: int = 0
+    closed_boot_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -242,6 +247,11 @@ class CaptureDocument:
         if self.segments:
             return self.segments[-1].sha256
         return self.pruned.sha256 if self.pruned else ""
+
+    @property
+    def durable_seq(self) -> int:
+        """One past the last ticket that a listed segment holds."""
+        return self.segments[-1].end_seq if self.segments else self.kept_from_seq
 
     @property
     def births_known_from_ns(self) -> int:

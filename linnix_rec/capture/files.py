@@ -3,6 +3,7 @@
 Works on Linux, macOS and Windows: what a system lacks (owners, syncing of directories) is left out.
 """
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -52,16 +53,23 @@ def write_whole(path: Path, content: bytes, owner: Owner | None) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError:
-        partial.unlink(missing_ok=True)
+        remove(partial)
         raise
     publish(partial, path)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there; after a power cut it may be there again."""
+    path.unlink(missing_ok=True)
+
+
 def make_directory(path: Path, owner: Owner | None) -> None:
-    """Make a directory that only its owner can enter."""
+    """Make a directory that only its owner can enter, durably if its parent can be read."""
     path.mkdir(mode=DIRECTORY_MODE)
     if owner is not None and hasattr(os, "chown"):
         os.chown(path, *owner)
+    with contextlib.suppress(PermissionError):
+        sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -20,8 +20,10 @@ noise.
 """
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -60,7 +62,11 @@ _PREFIX: Final = "linnix_rec."
 
 @dataclass(frozen=True)
 class SegmentMetadata:
-    """What a segment's footer says about it; `previous_sha256` is "" in a capture's first segment."""
+    """What a segment's footer says about it; `previous_sha256` is "" in a capture's first segment.
+
+    lost: tickets in gaps, by reason
+    closed_boot_ns: ns since boot; None in segments of before retention
+    """
 
     capture_id: str
     first_seq: int
@@ -68,6 +74,8 @@ class SegmentMetadata:
     rows: Mapping[str, int]
     clock_offset_ns: int | None
     previous_sha256: str
+    lost: Mapping[str, int] = field(default_factory=dict)
+    closed_boot_ns: int | None = None
     schema_version: int = FORMAT_VERSION
 
     def as_keys(self) -> dict[str, str]:
@@ -78,7 +86,9 @@ class SegmentMetadata:
             _PREFIX + "first_seq": str(self.first_seq),
             _PREFIX + "end_seq": str(self.end_seq),
             _PREFIX + "rows": json.dumps({kind: self.rows.get(kind, 0) for kind in KINDS}),
-            _PREFIX + "clock_offset_ns": "" if self.clock_offset_ns is None else str(self.clock_offset_ns),
+            _PREFIX + "lost": json.dumps(dict(self.lost)),
+            _PREFIX + "clock_offset_ns": _optional_text(self.clock_offset_ns),
+            _PREFIX + "closed_boot_ns": _optional_text(self.closed_boot_ns),
             _PREFIX + "previous_sha256": self.previous_sha256,
         }
 
@@ -90,13 +100,14 @@ class SegmentMetadata:
             raise UnreadableCaptureError(f"{name} is Parquet, but no segment of a linnix-rec capture")
         try:
             text = {key.decode().removeprefix(_PREFIX): value.decode() for key, value in ours.items()}
-            offset = text["clock_offset_ns"]
             metadata = SegmentMetadata(
                 capture_id=text["capture_id"],
                 first_seq=int(text["first_seq"]),
                 end_seq=int(text["end_seq"]),
-                rows={str(kind): int(count) for kind, count in json.loads(text["rows"]).items()},
-                clock_offset_ns=int(offset) if offset else None,
+                rows=_counts(text["rows"]),
+                lost=_counts(text.get("lost", "{}")),
+                clock_offset_ns=_optional_int(text["clock_offset_ns"]),
+                closed_boot_ns=_optional_int(text.get("closed_boot_ns", "")),
                 previous_sha256=text["previous_sha256"],
                 schema_version=int(text["schema_version"]),
             )
@@ -108,6 +119,18 @@ class SegmentMetadata:
                 f"this linnix-rec reads up to {FORMAT_VERSION}: upgrade it"
             )
         return metadata
+
+
+def _counts(text: str) -> dict[str, int]:
+    return {str(name): int(count) for name, count in json.loads(text).items()}
+
+
+def _optional_text(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _optional_int(text: str) -> int | None:
+    return int(text) if text else None
 
 
 def parquet_writer(sink: Any) -> pq.ParquetWriter:
@@ -132,3 +155,13 @@ def parquet_writer(sink: Any) -> pq.ParquetWriter:
 def parquet_file(source: Any) -> pq.ParquetFile:
     """Open a Parquet file for streaming reads by one thread; names come as dictionaries."""
     return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
+
+
+def segment_metadata(path: Path) -> SegmentMetadata:
+    """Read only a segment's footer; raises UnreadableCaptureError."""
+    try:
+        with parquet_file(pa.OSFile(os.fsencode(path), "rb")) as file:
+            keys = file.metadata.metadata or {}
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise UnreadableCaptureError(f"can't read the footer of {path}") from error
+    return SegmentMetadata.from_keys(keys, str(path))

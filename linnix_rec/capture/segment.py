@@ -4,14 +4,16 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
-from linnix_rec.capture import files
+from linnix_rec.capture import columns, files
 from linnix_rec.capture.parquet import ROW_GROUP_ROWS, SegmentMetadata, parquet_writer
+from linnix_rec.capture.schema import GAP, KINDS
 
 _BUFFER_BYTES: Final = 1 << 20
 
@@ -69,7 +71,8 @@ class OpenSegment:
         self.first_seq = first_seq
         self.end_seq = first_seq
         self.rows = 0
-        self.rows_by_kind: dict[str, int] = {}
+        self.rows_by_kind: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
         self._opened_s = time.monotonic()
         self._final = directory / self.name
         self._partial = directory / (self.name + files.PARTIAL_SUFFIX)
@@ -88,12 +91,15 @@ class OpenSegment:
         """Seconds since it was opened."""
         return time.monotonic() - self._opened_s
 
-    def count(self, rows_by_kind: Mapping[str, int], end_seq: int) -> None:
-        """Note rows that will be in it, whether or not they are written yet."""
-        for kind, rows in rows_by_kind.items():
-            self.rows_by_kind[kind] = self.rows_by_kind.get(kind, 0) + rows
-            self.rows += rows
-        self.end_seq = end_seq
+    def count(self, batch: pa.RecordBatch) -> None:
+        """Note rows (at least one) that will be in it, whether or not they are written yet."""
+        kinds = columns.kind_codes(batch)
+        counts = np.bincount(kinds, minlength=len(KINDS))
+        self.rows_by_kind += Counter({kind: int(counts[code]) for code, kind in enumerate(KINDS)})
+        self.rows += batch.num_rows
+        if counts[GAP]:
+            self.lost += _lost_by_reason(batch.filter(pa.array(kinds == GAP)))
+        self.end_seq = _end_seq(batch)
 
     def write_row_group(self, table: pa.Table) -> None:
         """Write one row group; raises OSError."""
@@ -115,4 +121,18 @@ class OpenSegment:
             self._parquet.close()
             self._stream.close()
         with contextlib.suppress(OSError):
-            self._partial.unlink(missing_ok=True)
+            files.remove(self._partial)
+
+
+def _lost_by_reason(gaps: pa.RecordBatch) -> Counter[str]:
+    lost: Counter[str] = Counter()
+    for reason, tickets in zip(gaps["reason"].to_pylist(), gaps["lost"].to_pylist(), strict=True):
+        lost[reason] += tickets
+    return lost
+
+
+def _end_seq(batch: pa.RecordBatch) -> int:
+    first_ticket = int(columns.uint64(batch, "seq")[-1])
+    if columns.kind_codes(batch.slice(batch.num_rows - 1))[0] == GAP:
+        return first_ticket + int(columns.uint64(batch, "lost")[-1])
+    return first_ticket + int(columns.uint8(batch, "slots")[-1])

@@ -6,39 +6,43 @@ leaves a readable capture that lacks the open segment only: at most SEGMENT_SECO
 costs some 11 ms and 15 KB each time (38 columns have a long footer), so ten seconds cost 0.1 % of a core and
 130 MB a day on an idle host; a storm of 100,000 events/s reaches SEGMENT_ROWS (about 12 MB) in the same time.
 Peak private memory beside pyarrow's own 20 MB is 40 MB with the system's allocator, 85 MB with pyarrow's.
+
+With retention old segments go as new ones come: first capture.json says so, durably, then their files are
+removed. A crash in between leaves files that no reader looks at and that the next recorder removes.
 """
 
 import errno
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
-import numpy as np
 import pyarrow as pa
 
 from linnix_rec.capture import columns, files
-from linnix_rec.capture.directory import RESERVE_NAME, discard_capture, prepare_directory
+from linnix_rec.capture.directory import RESERVE_NAME, discard_capture, is_of_capture, prepare_directory
 from linnix_rec.capture.document import (
     DOCUMENT_NAME,
     Accounts,
     CaptureDocument,
-    ClockSample,
+    Resumption,
     Segment,
     Stopped,
 )
-from linnix_rec.capture.parquet import ROW_GROUP_ROWS, SegmentMetadata
+from linnix_rec.capture.parquet import ROW_GROUP_ROWS, SegmentMetadata, segment_metadata
 from linnix_rec.capture.pending import PendingRows
-from linnix_rec.capture.schema import GAP, KINDS
+from linnix_rec.capture.resumption import take_up
+from linnix_rec.capture.retention import Retention, is_leftover, summed
 from linnix_rec.capture.segment import OpenSegment, segment_name
-from linnix_rec.errors import RecordingError
+from linnix_rec.errors import RecordingError, UnreadableCaptureError
 
 __all__ = ["CaptureWriter", "discard_capture", "prepare_directory", "segment_name"]
 
 SEGMENT_ROWS: Final = 8 * ROW_GROUP_ROWS
 SEGMENT_SECONDS: Final = 10.0
 
-#: Kept free for the last capture.json: that of 1,000 segments is some 250 KB.
+#: Kept free for the last capture.json, which may have doubled by then: that of 1,000 segments is some 300 KB.
 RESERVE_BYTES: Final = 256 << 10
 
 _DISK_FULL: Final = frozenset(
@@ -46,12 +50,20 @@ _DISK_FULL: Final = frozenset(
 )
 
 
+def boot_ns() -> int:
+    """Give the time since boot, in ns, sleep included; where there is no such clock, one that never steps."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic_ns() if clock is None else time.clock_gettime_ns(clock)
+
+
 class CaptureWriter:
-    """Writes one capture into an empty directory; for one thread, batches in seq order.
+    """Writes one capture, from where `document` ends; for one thread, batches in seq order.
 
     After a RecordingError it takes no more events, and `close` still writes the last capture.json.
     `first_segment_seconds`, if given, is doubled with each segment up to `segment_seconds`: of a short
-    recording that is killed little is lost.
+    recording that is killed little is lost. `keep_bytes` bounds the closed segments, `keep_seconds` the time
+    since the oldest was closed; both are looked at when a segment is closed, and that one always stays.
+    `lock` is the directory's, if the caller has it: it is the writer's from then on.
     """
 
     def __init__(
@@ -62,26 +74,71 @@ class CaptureWriter:
         segment_rows: int = SEGMENT_ROWS,
         segment_seconds: float = SEGMENT_SECONDS,
         first_segment_seconds: float | None = None,
+        keep_bytes: int | None = None,
+        keep_seconds: float | None = None,
         owner: files.Owner | None = None,
+        lock: files.Lock | None = None,
+        clock: Callable[[], int] = boot_ns,
     ) -> None:
         self._directory = directory
         self._document = document
         self._segment_rows = segment_rows
         self._segment_seconds = segment_seconds
         self._open_seconds = segment_seconds if first_segment_seconds is None else first_segment_seconds
+        self._retention = Retention(keep_bytes, None if keep_seconds is None else int(keep_seconds * 1e9))
         self._owner = owner
+        self._clock = clock
         self._pending = PendingRows()
         self._open: OpenSegment | None = None
         self._failure: RecordingError | None = None
-        self._closed_bytes = 0
+        self._closed_bytes = sum(entry.bytes for entry in document.segments)
         self._rows_written = 0
-        self._end_seq = self._durable_seq = document.started.first_seq
+        self._reserve_bytes = 0
+        self._end_seq = self._durable_seq = document.durable_seq
+        self._lock = lock or files.Lock()
         try:
-            self._lock = files.lock_directory(directory)
-            files.write_whole(directory / RESERVE_NAME, bytes(RESERVE_BYTES), owner)
+            if lock is None:
+                self._lock = files.lock_directory(directory)
+            self._remove_leftovers()
+            self._reserve(RESERVE_BYTES)
             self._write_document()
         except OSError as error:
+            self._lock.close()
             self._fail(error)
+
+    @classmethod
+    def resume(
+        cls,
+        directory: Path,
+        resumption: Resumption,
+        *,
+        segment_rows: int = SEGMENT_ROWS,
+        segment_seconds: float = SEGMENT_SECONDS,
+        first_segment_seconds: float | None = None,
+        keep_bytes: int | None = None,
+        keep_seconds: float | None = None,
+        owner: files.Owner | None = None,
+        clock: Callable[[], int] = boot_ns,
+    ) -> "CaptureWriter":
+        """Go on with an unfinished capture at its `durable_seq`, which the resumption gets as its seq.
+
+        Raises UsageError if the capture is being recorded to, is finished or was not pinned,
+        UnreadableCaptureError if its end is not what was written, RecordingError if the disk fails.
+        """
+        document, lock = take_up(directory)
+        resumption = replace(resumption, seq=document.durable_seq)
+        return cls(
+            directory,
+            replace(document, resumptions=(*document.resumptions, resumption)),
+            segment_rows=segment_rows,
+            segment_seconds=segment_seconds,
+            first_segment_seconds=first_segment_seconds,
+            keep_bytes=keep_bytes,
+            keep_seconds=keep_seconds,
+            owner=owner,
+            lock=lock,
+            clock=clock,
+        )
 
     @property
     def document(self) -> CaptureDocument:
@@ -108,6 +165,18 @@ class CaptureWriter:
         """One past the last ticket that a closed segment holds."""
         return self._durable_seq
 
+    def note(self, *, at_once: bool = False, **changes: Any) -> None:
+        """Have the next capture.json say this, too, by the document's fields; or write one now.
+
+        Raises RecordingError.
+        """
+        self._document = replace(self._document, **changes)
+        if at_once:
+            try:
+                self._write_document()
+            except OSError as error:
+                self._fail(error)
+
     def write(self, batch: pa.RecordBatch) -> None:
         """Take a batch in EVENT_SCHEMA; raises RecordingError if the disk is full or fails."""
         if self._failure is not None:
@@ -131,32 +200,21 @@ class CaptureWriter:
             return
         try:
             self._publish(self._open)
+            gone = self._take_off_due()
             self._write_document()
+            for entry in gone:
+                files.remove(self._directory / entry.name)
         except OSError as error:
             self._fail(error)
 
-    def close(
-        self,
-        stopped: Stopped,
-        accounts: Accounts | None,
-        *,
-        clock: Sequence[ClockSample] = (),
-        cgroups: Mapping[str, str] | None = None,
-    ) -> CaptureDocument:
-        """Write what is left and the final capture.json, and give it; raises RecordingError.
-
-        Clock samples and cgroups are added to those that the document has.
-        """
-        self._document = replace(
-            self._document,
-            clock=(*self._document.clock, *clock),
-            cgroups={**self._document.cgroups, **(cgroups or {})},
-        )
+    def close(self, stopped: Stopped, accounts: Accounts | None) -> CaptureDocument:
+        """Write what is left and the final capture.json, and give it; raises RecordingError."""
         self.turn_over()
         self._document = replace(self._document, stopped=stopped, accounts=accounts)
         try:
             self._write_document()
-            (self._directory / RESERVE_NAME).unlink(missing_ok=True)
+            files.remove(self._directory / RESERVE_NAME)
+            self._remove_leftovers()
         except OSError as error:
             self._fail(error)
         finally:
@@ -165,6 +223,10 @@ class CaptureWriter:
 
     def abandon(self) -> None:
         """Drop what no closed segment holds, and leave the capture as a crash would: unfinished."""
+        self._drop_open()
+        self._lock.close()
+
+    def _drop_open(self) -> None:
         if self._open is not None:
             self._open.abandon()
             self._open = None
@@ -177,8 +239,8 @@ class CaptureWriter:
         segment = self._open
         room = min(self._pending.room, self._segment_rows - segment.rows)
         part = batch if batch.num_rows <= room else batch.slice(0, room)
-        self._end_seq = _end_seq(part)
-        segment.count(_rows_by_kind(part), self._end_seq)
+        segment.count(part)
+        self._end_seq = segment.end_seq
         self._pending.add(part)
         self._rows_written += part.num_rows
         if segment.rows >= self._segment_rows:
@@ -190,7 +252,7 @@ class CaptureWriter:
     def _publish(self, segment: OpenSegment) -> None:
         if self._pending.rows:
             segment.write_row_group(self._pending.take())
-        before = self._document.segments
+        closed_boot_ns = self._clock()
         digest = segment.publish(
             SegmentMetadata(
                 capture_id=self._document.capture_id,
@@ -198,27 +260,66 @@ class CaptureWriter:
                 end_seq=segment.end_seq,
                 rows=segment.rows_by_kind,
                 clock_offset_ns=_clock_offset_ns(self._document),
-                previous_sha256=before[-1].sha256 if before else "",
+                previous_sha256=self._document.last_sha256,
+                lost=segment.lost,
+                closed_boot_ns=closed_boot_ns,
             )
         )
         self._open = None
         self._closed_bytes += segment.size_bytes
         self._durable_seq = segment.end_seq
-        entry = Segment(segment.name, digest, segment.first_seq, segment.end_seq, segment.rows)
-        self._document = replace(self._document, segments=(*before, entry))
+        entry = Segment(
+            segment.name,
+            digest,
+            segment.first_seq,
+            segment.end_seq,
+            segment.rows,
+            segment.size_bytes,
+            closed_boot_ns,
+        )
+        self._document = replace(self._document, segments=(*self._document.segments, entry))
+
+    def _take_off_due(self) -> tuple[Segment, ...]:
+        """Take off the document the segments that retention lets go, sum them up there, and give them."""
+        segments = self._document.segments
+        count = self._retention.due(segments, self._clock())
+        gone, kept = segments[:count], segments[count:]
+        if gone:
+            pruned = summed(self._document.pruned, ((entry, self._metadata_of(entry)) for entry in gone))
+            self._document = replace(self._document, segments=kept, pruned=pruned)
+        return gone
+
+    def _metadata_of(self, entry: Segment) -> SegmentMetadata | None:
+        try:
+            return segment_metadata(self._directory / entry.name)
+        except UnreadableCaptureError:
+            return None
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a crash left: half-written files, and segments that retention had already let go."""
+        for path in self._directory.iterdir():
+            partial = path.name.endswith(files.PARTIAL_SUFFIX) and is_of_capture(path)
+            if partial or is_leftover(path.name, self._document.pruned):
+                files.remove(path)
+
+    def _reserve(self, size_bytes: int) -> None:
+        files.write_whole(self._directory / RESERVE_NAME, bytes(size_bytes), self._owner)
+        self._reserve_bytes = size_bytes
 
     def _write_document(self) -> None:
         path, content = self._directory / DOCUMENT_NAME, self._document.dump()
         try:
+            if 2 * len(content) > self._reserve_bytes:
+                self._reserve(4 * len(content))
             files.write_whole(path, content, self._owner)
         except OSError as error:
             if error.errno not in _DISK_FULL:
                 raise
-            (self._directory / RESERVE_NAME).unlink(missing_ok=True)
+            files.remove(self._directory / RESERVE_NAME)
             files.write_whole(path, content, self._owner)
 
     def _fail(self, error: OSError) -> NoReturn:
-        self.abandon()
+        self._drop_open()
         why = "the disk is full" if error.errno in _DISK_FULL else error.strerror or str(error)
         self._failure = RecordingError(
             f"can't write to {self._directory}: {why}; the recording stops before seq {self._durable_seq}, "
@@ -227,19 +328,7 @@ class CaptureWriter:
         raise self._failure from error
 
 
-def _rows_by_kind(batch: pa.RecordBatch) -> dict[str, int]:
-    counts = np.bincount(columns.kind_codes(batch), minlength=len(KINDS))
-    return {kind: int(counts[code]) for code, kind in enumerate(KINDS) if counts[code]}
-
-
 def _clock_offset_ns(document: CaptureDocument) -> int | None:
     if not document.clock:
         return None
     return document.clock[-1].realtime_ns - document.clock[-1].boot_ns
-
-
-def _end_seq(batch: pa.RecordBatch) -> int:
-    first_ticket = int(columns.uint64(batch, "seq")[-1])
-    if columns.kind_codes(batch.slice(batch.num_rows - 1))[0] == GAP:
-        return first_ticket + int(columns.uint64(batch, "lost")[-1])
-    return first_ticket + int(columns.uint8(batch, "slots")[-1])

@@ -101,7 +101,10 @@ def test_a_segments_metadata_says_what_it_holds_and_which_segment_came_before(tm
     child = story.fork(story.task(100), 101)
     story.exec(child, "/bin/true")
     story.exit(child)
-    writer = new_writer(tmp_path / "a.lrec", segment_rows=3)
+    story.gap(lost=5)
+    story.gap(lost=7, reason="abandoned")
+    prepare_directory(tmp_path / "a.lrec", force=False)
+    writer = CaptureWriter(tmp_path / "a.lrec", document(), segment_rows=3, clock=lambda: 77)
     writer.write(story.batch())
     first, second = writer.close(STOPPED, None).segments
     first_bytes = (tmp_path / "a.lrec" / first.name).read_bytes()
@@ -118,10 +121,16 @@ def test_a_segments_metadata_says_what_it_holds_and_which_segment_came_before(tm
         "linnix_rec.first_seq": "0",
         "linnix_rec.end_seq": "3",
         "linnix_rec.rows": '{"gap": 0, "fork": 1, "exec": 1, "exit": 0, "task": 1}',
+        "linnix_rec.lost": "{}",
         "linnix_rec.clock_offset_ns": str(REALTIME_OFFSET_NS),
+        "linnix_rec.closed_boot_ns": "77",
         "linnix_rec.previous_sha256": "",
     }
     assert metadata(second.name)["linnix_rec.previous_sha256"] == first.sha256
+    assert metadata(second.name)["linnix_rec.lost"] == '{"lapped": 5, "abandoned": 7}'
+    assert [(entry.bytes, entry.closed_boot_ns) for entry in (first, second)] == [
+        ((tmp_path / "a.lrec" / entry.name).stat().st_size, 77) for entry in (first, second)
+    ]
 
 
 def test_capture_json_lists_every_closed_segment_while_recording(tmp_path: Path) -> None:
@@ -134,12 +143,16 @@ def test_capture_json_lists_every_closed_segment_while_recording(tmp_path: Path)
     writer.abandon()
 
 
-def test_close_adds_clock_samples_and_cgroups(tmp_path: Path) -> None:
-    writer = new_writer(tmp_path / "a.lrec")
-    writer.close(STOPPED, Accounts(0, 0, 0), clock=[ClockSample(8, 9)], cgroups={"43": "/late"})
+def test_the_next_capture_json_says_what_was_noted(tmp_path: Path) -> None:
+    writer = new_writer(tmp_path / "a.lrec", segment_rows=2)
+    writer.note(clock=(ClockSample(8, 9),), cgroups={"43": "/late"})
+    assert CaptureDocument.load(tmp_path / "a.lrec" / "capture.json").cgroups == document().cgroups
+    writer.write(forks(2))
     read = CaptureDocument.load(tmp_path / "a.lrec" / "capture.json")
-    assert read.clock == (*document().clock, ClockSample(8, 9))
-    assert read.cgroups == {"42": "/test.slice", "43": "/late"}
+    assert (read.clock, read.cgroups) == ((ClockSample(8, 9),), {"43": "/late"})
+    writer.close(STOPPED, Accounts(0, 0, 0))
+    read = CaptureDocument.load(tmp_path / "a.lrec" / "capture.json")
+    assert (read.clock, read.cgroups) == ((ClockSample(8, 9),), {"43": "/late"})
     assert (read.stopped, read.accounts) == (STOPPED, Accounts(0, 0, 0))
 
 
