@@ -101,7 +101,10 @@ class Redactor:
         )
 
     def _matches(self, texts: pa.Array) -> pa.BooleanArray:
-        return pc.fill_null(pc.match_substring_regex(texts, pattern=self._pattern), False)
+        """Which of `texts` have a match; a null has none, and is not searched."""
+        there = texts.is_valid()
+        found = pc.match_substring_regex(texts.drop_null(), pattern=self._pattern)
+        return pc.replace_with_mask(there, there, found)
 
     def _marked(self, texts: pa.Array) -> pa.Array:
         """`texts` with an edge before and after each match."""
