@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
+import socket
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +20,21 @@ KERNEL_NEEDED = (5, 15)
 KERNEL_NEEDED_ARM64 = (5, 18)  # before, its JIT has no fetching atomics
 _ARM64 = frozenset({"aarch64", "arm64"})
 _INITIAL_USER_NAMESPACE = "0 0 4294967295"
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO: the inode number of its file in /proc/PID/ns
+_CONNECTOR_FOR_ALL = (6, 6)  # before, only CAP_NET_ADMIN may listen to it
 _RING_BYTES_DEFAULT = 128 << 20
 _TRACEPOINTS = ("task_newtask", "sched_process_exec", "sched_process_exit")
 _ITERATOR = "bpf_iter_task"
+_BPFFS = Path("/sys/fs/bpf")
+_PINS = _BPFFS / "linnix-rec"
+_TRACEFS = Path("/sys/kernel/tracing")
+_TRACEFS_OF_OLD = Path("/sys/kernel/debug/tracing")
+_TRACEPOINT_NUMBER = "events/task/task_newtask/id"
+_NETLINK_CONNECTOR = 11
+_NOTHING_SAID = struct.pack("=IHHII", 16, 1, 0, 0, 0)  # a netlink header alone, NLMSG_NOOP
 
 # Numbers of include/uapi/linux/capability.h
-CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
+CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39
 
 _UNPRIVILEGED_BPF = {0: "allowed", 1: "refused until the next boot", 2: "refused"}
 
@@ -31,7 +43,11 @@ _UNPRIVILEGED_BPF = {0: "allowed", 1: "refused until the next boot", 2: "refused
 class Host:
     """Facts about a host; None where one could not be had.
 
-    `capabilities` is the effective set as a mask; `memory_max_bytes` the least limit of our control groups.
+    capabilities: the effective set, as a mask
+    user_namespace, pid_namespace: whether we are in another one than the initial
+    memory_max_bytes: the least limit of our control groups
+    bpffs, tracefs: whether they are mounted; bpffs_open, tracefs_open: and may be written to, and read
+    connector: whether the kernel's connector is there, in our network namespace
     """
 
     system: str
@@ -47,7 +63,11 @@ class Host:
     unprivileged_bpf: int | None
     memory_max_bytes: int | None
     bpffs: bool
+    bpffs_open: bool
     tracefs: bool
+    tracefs_open: bool
+    pid_namespace: bool
+    connector: bool
 
 
 @dataclass(frozen=True)
@@ -76,8 +96,14 @@ def read_host(kernel_btf: Btf | None, btf_problem: str = "") -> Host:
         jit=_number(_text("/proc/sys/net/core/bpf_jit_enable")),
         unprivileged_bpf=_number(_text("/proc/sys/kernel/unprivileged_bpf_disabled")),
         memory_max_bytes=_memory_max_bytes(_text("/proc/self/cgroup")),
-        bpffs=_is_mounted("bpf"),
-        tracefs=_is_mounted("tracefs"),
+        bpffs=_is_mounted("bpf", _BPFFS),
+        bpffs_open=any(os.access(folder, os.W_OK | os.X_OK) for folder in (_BPFFS, _PINS)),
+        tracefs=any(_is_mounted("tracefs", place) for place in (_TRACEFS, _TRACEFS_OF_OLD)),
+        tracefs_open=any(
+            os.access(place / _TRACEPOINT_NUMBER, os.R_OK) for place in (_TRACEFS, _TRACEFS_OF_OLD)
+        ),
+        pid_namespace=_namespace("pid") not in (None, _INITIAL_PID_NAMESPACE),
+        connector=_connector_answers(),
     )
 
 
@@ -99,8 +125,10 @@ def requirements(host: Host) -> tuple[Requirement, ...]:
                 -1 if host.unprivileged_bpf is None else host.unprivileged_bpf, "unknown"
             ),
         ),
-        _mount("bpffs", host.bpffs, "mount -t bpf bpf /sys/fs/bpf"),
-        _mount("tracefs", host.tracefs, "mount -t tracefs tracefs /sys/kernel/tracing"),
+        _for_prove(host),
+        _for_pin(host),
+        _for_perf(host),
+        _for_connector(host),
     )
 
 
@@ -156,7 +184,7 @@ def _btf(host: Host) -> Requirement:
 
 def _capabilities(host: Host) -> Requirement:
     held = {
-        name: bool(host.capabilities >> number & 1)
+        name: _holds(host, number)
         for name, number in (
             ("CAP_BPF", CAP_BPF),
             ("CAP_PERFMON", CAP_PERFMON),
@@ -209,9 +237,64 @@ def _jit(host: Host) -> Requirement:
     )
 
 
-def _mount(name: str, mounted: bool, command: str) -> Requirement:
-    found = "mounted" if mounted else "not mounted"
-    return Requirement(name, False, mounted, f"{found} (recording does not need it)", command)
+def _for_prove(host: Host) -> Requirement:
+    held = _holds(host, CAP_SYS_ADMIN)
+    return Requirement(
+        "--prove",
+        required=False,
+        met=held,
+        found="CAP_SYS_ADMIN" if held else "no CAP_SYS_ADMIN, which the kernel's BPF statistics need",
+        advice="run it as root, or give it CAP_SYS_ADMIN too",
+    )
+
+
+def _for_pin(host: Host) -> Requirement:
+    name, mount = "--pin", f"mount -t bpf bpf {_BPFFS}"
+    if not host.bpffs:
+        found, will_mount = "bpffs is not mounted", _holds(host, CAP_SYS_ADMIN)
+        return Requirement(
+            name, False, will_mount, found + "; record mounts it" * will_mount, f"as root: {mount}"
+        )
+    if host.bpffs_open:
+        return Requirement(name, False, True, f"bpffs in {_BPFFS}")
+    advice = f"as root: mkdir {_PINS}, give it to this user, and let them enter {_BPFFS}"
+    return Requirement(name, False, False, f"{_BPFFS} may not be written to", advice)
+
+
+def _for_perf(host: Host) -> Requirement:
+    name = "--witness perf"
+    if not host.tracefs:
+        advice = f"as root: mount -t tracefs tracefs {_TRACEFS}"
+        return Requirement(
+            name, False, False, "tracefs, which numbers the tracepoints, is not mounted", advice
+        )
+    if host.tracefs_open:
+        return Requirement(name, False, True, f"tracefs in {_TRACEFS}")
+    advice = f"run it as root, or let its user read {_TRACEFS}"
+    return Requirement(name, False, False, f"{_TRACEFS / _TRACEPOINT_NUMBER} may not be read", advice)
+
+
+def _for_connector(host: Host) -> Requirement:
+    name = "--witness connector"
+    if not host.connector:
+        found = "no process connector in this network namespace, or not in this kernel"
+        advice = "run it in the host's network namespace, on a kernel with CONFIG_PROC_EVENTS"
+        return Requirement(name, False, False, found, advice)
+    if host.user_namespace or host.pid_namespace:
+        found = "the process connector ignores all but the initial user and pid namespaces"
+        return Requirement(name, False, False, found, "run it outside of the container")
+    privileged = _holds(host, CAP_NET_ADMIN)
+    if not privileged and (kernel_version(host.kernel_release) or (0, 0)) < _CONNECTOR_FOR_ALL:
+        found = "no CAP_NET_ADMIN, which the process connector needs before Linux 6.6"
+        return Requirement(name, False, False, found, "run it as root, or give it CAP_NET_ADMIN too")
+    found = "the process connector"
+    if not privileged:
+        found += "; without CAP_NET_ADMIN its buffer is bounded by net.core.rmem_max"
+    return Requirement(name, False, True, found)
+
+
+def _holds(host: Host, capability: int) -> bool:
+    return bool(host.capabilities >> capability & 1)
 
 
 def _text(path: str) -> str | None:
@@ -241,6 +324,26 @@ def _in_user_namespace(uid_map: str | None) -> bool:
     return uid_map is not None and " ".join(uid_map.split()) != _INITIAL_USER_NAMESPACE
 
 
+def _namespace(kind: str) -> int | None:
+    try:
+        return os.stat(f"/proc/self/ns/{kind}").st_ino
+    except OSError:
+        return None
+
+
+def _connector_answers() -> bool:
+    """Whether a connector takes messages here; the one sent says nothing.
+
+    Only the initial network namespace has one (drivers/connector/connector.c: cn_init()).
+    """
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_CONNECTOR) as connector:
+            connector.sendto(_NOTHING_SAID, (0, 0))
+    except (OSError, AttributeError):  # no netlink at all
+        return False
+    return True
+
+
 def _memory_max_bytes(cgroup: str | None) -> int | None:
     """The least `memory.max` from our control group (v2) up to the root; None if there is none."""
     own = re.search(r"^0::/(.*)$", cgroup or "", re.MULTILINE)
@@ -254,6 +357,6 @@ def _memory_max_bytes(cgroup: str | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _is_mounted(kind: str) -> bool:
+def _is_mounted(kind: str, place: Path) -> bool:
     mounts = (_text("/proc/self/mounts") or "").splitlines()
-    return any(line.split()[2:3] == [kind] for line in mounts)
+    return any(line.split()[1:3] == [str(place), kind] for line in mounts)

@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from linnix_rec.bpf.host import Requirement
 
-_NAME_COLUMNS = 18
+_NAME_COLUMNS = 20
 _MARKS = {  # by (required, met)
     (True, True): ("ok", "green"),
     (False, True): ("ok", "green"),

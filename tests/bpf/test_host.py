@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from linnix_rec.bpf import host as host_module
 from linnix_rec.bpf.host import (
     CAP_BPF,
+    CAP_NET_ADMIN,
     CAP_PERFMON,
     CAP_SYS_ADMIN,
     Host,
@@ -21,6 +24,8 @@ from linnix_rec.bpf.host import (
 )
 from tests.bpf.btf_builder import BtfBuilder
 
+LEAST = 1 << CAP_BPF | 1 << CAP_PERFMON
+
 GOOD = Host(
     system="Linux",
     kernel_release="6.1.0-13-amd64",
@@ -28,14 +33,18 @@ GOOD = Host(
     btf_bytes=5 << 20,
     btf_lacks=(),
     btf_problem="",
-    capabilities=1 << CAP_BPF | 1 << CAP_PERFMON,
+    capabilities=LEAST | 1 << CAP_SYS_ADMIN | 1 << CAP_NET_ADMIN,
     user_namespace=False,
     lockdown="none",
     jit=1,
     unprivileged_bpf=2,
     memory_max_bytes=None,
     bpffs=True,
+    bpffs_open=True,
     tracefs=True,
+    tracefs_open=True,
+    pid_namespace=False,
+    connector=True,
 )
 
 
@@ -45,7 +54,7 @@ def unmet(host: Host) -> dict[str, Requirement]:
 
 def test_a_good_host_lacks_nothing() -> None:
     assert unmet(GOOD) == {}
-    assert len(requirements(GOOD)) == 10
+    assert len(requirements(GOOD)) == 12
 
 
 @pytest.mark.parametrize(
@@ -67,9 +76,8 @@ def test_a_good_host_lacks_nothing() -> None:
 def test_what_recording_cannot_do_without(
     change: dict[str, object], name: str, found: str, advice: str
 ) -> None:
-    lacking = unmet(replace(GOOD, **change))  # type: ignore[arg-type]
+    lacking = {name: line for name, line in unmet(replace(GOOD, **change)).items() if line.required}  # type: ignore[arg-type]
     assert list(lacking) == [name]
-    assert lacking[name].required
     assert found in lacking[name].found
     assert advice in lacking[name].advice
 
@@ -79,8 +87,11 @@ def test_what_recording_cannot_do_without(
     [
         ({"memory_max_bytes": 64 << 20}, "memory", "--ring-slots"),
         ({"jit": 0}, "jit", "bpf_jit_enable"),
-        ({"bpffs": False}, "bpffs", "mount -t bpf"),
-        ({"tracefs": False}, "tracefs", "mount -t tracefs"),
+        ({"bpffs_open": False}, "--pin", "as root: mkdir /sys/fs/bpf/linnix-rec"),
+        ({"tracefs": False, "tracefs_open": False}, "--witness perf", "mount -t tracefs"),
+        ({"tracefs_open": False}, "--witness perf", "let its user read /sys/kernel/tracing"),
+        ({"connector": False}, "--witness connector", "network namespace"),
+        ({"pid_namespace": True}, "--witness connector", "outside of the container"),
     ],
 )
 def test_what_recording_can_do_without(change: dict[str, object], name: str, advice: str) -> None:
@@ -88,6 +99,27 @@ def test_what_recording_can_do_without(change: dict[str, object], name: str, adv
     assert list(lacking) == [name]
     assert not lacking[name].required
     assert advice in lacking[name].advice
+
+
+@pytest.mark.parametrize(
+    ("change", "lacking"),
+    [
+        ({}, {"--prove"}),
+        ({"bpffs": False, "bpffs_open": False}, {"--prove", "--pin"}),
+        ({"kernel_release": "6.5.0"}, {"--prove", "--witness connector"}),
+        ({"kernel_release": "6.6.0"}, {"--prove"}),
+        ({"kernel_release": "6.5.0", "capabilities": LEAST | 1 << CAP_NET_ADMIN}, {"--prove"}),
+        ({"capabilities": LEAST | 1 << CAP_SYS_ADMIN, "bpffs": False}, set()),
+    ],
+)
+def test_what_each_option_needs_beyond_cap_bpf_and_cap_perfmon(
+    change: dict[str, object], lacking: set[str]
+) -> None:
+    least = {"kernel_release": "6.18.0", "capabilities": LEAST}
+    without = unmet(replace(GOOD, **(least | change)))  # type: ignore[arg-type]
+    assert without.keys() == lacking
+    assert not any(line.required for line in without.values())
+    assert all(line.advice for line in without.values())
 
 
 @pytest.mark.parametrize(
@@ -104,7 +136,8 @@ def test_what_recording_can_do_without(change: dict[str, object], name: str, adv
     ],
 )
 def test_what_is_enough(enough: dict[str, object]) -> None:
-    assert unmet(replace(GOOD, **enough)) == {}  # type: ignore[arg-type]
+    lacking = unmet(replace(GOOD, **enough)).values()  # type: ignore[arg-type]
+    assert not any(line.required or not line.name.startswith("--") for line in lacking)
 
 
 @pytest.mark.parametrize(
@@ -156,3 +189,19 @@ def test_this_host_can_record() -> None:
     facts = host_module.read_host(read_vmlinux())
     assert facts.btf_lacks == ()
     assert {line.name for line in requirements(facts) if line.required and not line.met} == set()
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("namespace", "connector", "pid_namespace"),
+    [("--ipc", True, False), ("--net", False, False), ("--pid", True, True)],
+)
+def test_namespaces_other_than_the_initial_are_noticed(
+    namespace: str, connector: bool, pid_namespace: bool
+) -> None:
+    script = (
+        "from linnix_rec.bpf.host import read_host; host = read_host(None);"
+        "print(host.connector, host.pid_namespace)"
+    )
+    shown = subprocess.check_output(["unshare", "--fork", namespace, sys.executable, "-c", script], text=True)
+    assert shown.split() == [str(connector), str(pid_namespace)]

@@ -17,7 +17,7 @@ from linnix_rec.cli import doctor
 PR_CAPBSET_DROP = 24  # include/uapi/linux/prctl.h
 
 GOOD = Requirement("kernel", required=True, met=True, found="Linux 6.1")
-NOTED = Requirement("bpffs", required=False, met=False, found="not mounted", advice="mount it")
+NOTED = Requirement("--pin", required=False, met=False, found="not mounted", advice="mount it")
 BAD = Requirement("btf", required=True, met=False, found="none", advice="boot another kernel")
 
 
@@ -31,9 +31,9 @@ def test_what_is_optional_does_not_stop_recording(monkeypatch: pytest.MonkeyPatc
     status, output = run(monkeypatch, (GOOD, NOTED))
     assert status == 0
     assert output.splitlines() == [
-        "ok    kernel            Linux 6.1",
-        "note  bpffs             not mounted",
-        "                        to do: mount it",
+        "ok    kernel              Linux 6.1",
+        "note  --pin               not mounted",
+        "                          to do: mount it",
         "",
         "recording can work here; captures can be read on any system",
     ]
@@ -42,7 +42,7 @@ def test_what_is_optional_does_not_stop_recording(monkeypatch: pytest.MonkeyPatc
 def test_what_is_required_stops_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     status, output = run(monkeypatch, (GOOD, BAD))
     assert status == 1
-    assert "FAIL  btf               none\n                        to do: boot another kernel" in output
+    assert "FAIL  btf                 none\n                          to do: boot another kernel" in output
     assert "recording can't work here" in output
 
 
@@ -94,6 +94,6 @@ def test_without_privileges_it_says_which_are_missing() -> None:
         check=False,
     )
     assert ended.returncode == 1
-    assert "FAIL  capabilities      no CAP_BPF and no CAP_PERFMON" in ended.stdout
+    assert "FAIL  capabilities        no CAP_BPF and no CAP_PERFMON" in ended.stdout
     assert "sequencer object" not in ended.stdout
     assert ended.stderr == ""
