@@ -16,7 +16,7 @@ from linnix_rec.errors import LinnixRecError
 from linnix_rec.ring.cursor import Cursor, Ring, Run
 from linnix_rec.session.recording import READ_TICKETS
 from linnix_rec.sources.decode import Decoder
-from linnix_rec.sources.sequencer import SequencerSource
+from linnix_rec.sources.sequencer import SequencerSource, load_sequencer
 
 FORKS: Final = ("stress-ng", "--quiet", "--fork", "2")
 EXECS: Final = ("sh", "-c", "while :; do /bin/true; done")
@@ -29,7 +29,7 @@ def full_ring(slots: int, load: Sequence[str]) -> Iterator[Ring]:
     """A ring that this kernel filled with events of the whole host while `load` ran, detached."""
     if shutil.which(load[0]) is None:
         raise LinnixRecError(f"{load[0]} is not there to make events: install it")
-    with SequencerSource(slots, tree_only=False, decoder=_decoder()) as source:
+    with SequencerSource(load_sequencer(slots, tree_only=False), _decoder()) as source:
         source.attach()
         started = subprocess.Popen(load, start_new_session=True)
         try:

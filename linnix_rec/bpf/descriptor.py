@@ -10,6 +10,7 @@ import errno
 import mmap
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from linnix_rec.bpf.syscall import Command
 
 _u32, _u64, _u8 = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint8
 _ITERATOR_READ_BYTES = 1 << 16
+_STATS_RUN_TIME = 0
 _AnyDescriptor = TypeVar("_AnyDescriptor", bound="Descriptor")
 
 
@@ -136,6 +138,12 @@ class Descriptor:
             fd, self.fd = self.fd, -1
             os.close(fd)
 
+    def pin(self, path: Path) -> None:
+        """Give the object a name in bpffs: it then lives until that is removed, whoever closes what."""
+        name = syscall.copied(os.fsencode(path) + b"\0")
+        attribute = syscall.ObjectPath(pathname=syscall.address_of(name), bpf_fd=self.fd)
+        refusing(f"can't pin {self.name} as {path}", Command.OBJ_PIN, attribute)
+
     def __enter__(self: _AnyDescriptor) -> _AnyDescriptor:
         return self
 
@@ -248,6 +256,25 @@ def refusing(what: str, command: Command, attribute: syscall.Attribute) -> int:
     except OSError as error:
         number = error.errno or 0
         raise KernelRefusedError(what, number, permission_advice(number)) from error
+
+
+def open_pinned(path: Path) -> int:
+    """A descriptor of the object pinned at `path`; close-on-exec."""
+    name = syscall.copied(os.fsencode(path) + b"\0")
+    attribute = syscall.ObjectPath(pathname=syscall.address_of(name))
+    return refusing(f"can't open {path}", Command.OBJ_GET, attribute)
+
+
+def enable_run_statistics() -> Descriptor:
+    """Let the kernel count each program's runs and their time, while this is open (Linux 5.8)."""
+    return Descriptor(
+        refusing(
+            "can't switch the kernel's BPF statistics on",
+            Command.ENABLE_STATS,
+            syscall.EnableStatistics(type=_STATS_RUN_TIME),
+        ),
+        "statistics",
+    )
 
 
 def attach_raw_tracepoint(program: Program, tracepoint: str = "") -> Link:

@@ -150,13 +150,14 @@ def _create_maps(
         raise MalformedObjectError(f"{loaded.spec.name} has no map {', '.join(sorted(unknown))}")
     for name, spec in loaded.spec.maps.items():
         sized = replace(spec, max_entries=max_entries.get(name, spec.max_entries))
-        loaded.maps[name] = _create_map(sized, btf.fd, prefix)
+        loaded.maps[name] = create_map(sized, btf.fd, prefix)
     contents = _constants_set(loaded.spec, rodata)
     for name, data in loaded.spec.data.items():
         loaded.maps[name] = _create_data_map(data, contents[name], prefix)
 
 
-def _create_map(spec: MapSpec, btf_fd: int, prefix: str) -> Map:
+def create_map(spec: MapSpec, btf_fd: int = 0, prefix: str = "") -> Map:
+    """Make one map; `btf_fd` is of the BTF that its types are in. Raises KernelRefusedError."""
     attribute = syscall.MapCreate(
         map_type=spec.type,
         key_size=spec.key_bytes,
@@ -189,7 +190,7 @@ def _map_advice(spec: MapSpec, error_number: int) -> str:
 
 def _create_data_map(data: DataSpec, content: bytes, prefix: str) -> Map:
     flags = MapFlag.MMAPABLE | (MapFlag.RDONLY_PROG if data.constant else 0)
-    made = _create_map(MapSpec(data.name, MapType.ARRAY, 4, len(content), 1, int(flags)), 0, prefix)
+    made = create_map(MapSpec(data.name, MapType.ARRAY, 4, len(content), 1, int(flags)), 0, prefix)
     try:
         if any(content):
             made.update(_FIRST_KEY, content)

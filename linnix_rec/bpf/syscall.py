@@ -32,11 +32,14 @@ class Command(enum.IntEnum):
     MAP_UPDATE_ELEM = 2
     MAP_DELETE_ELEM = 3
     PROG_LOAD = 5
+    OBJ_PIN = 6
+    OBJ_GET = 7
     OBJ_GET_INFO_BY_FD = 15
     RAW_TRACEPOINT_OPEN = 17
     BTF_LOAD = 18
     MAP_FREEZE = 22
     LINK_CREATE = 28
+    ENABLE_STATS = 32
     ITER_CREATE = 33
 
 
@@ -89,6 +92,14 @@ class ProgramLoad(Attribute):
         ("attach_btf_id", _u32),
         ("attach_btf_obj_fd", _u32),
     ]
+
+
+class ObjectPath(Attribute):
+    _fields_ = [("pathname", _u64), ("bpf_fd", _u32), ("file_flags", _u32)]
+
+
+class EnableStatistics(Attribute):
+    _fields_ = [("type", _u32)]
 
 
 class ObjectInfo(Attribute):

@@ -7,12 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 _DURATION_UNITS_S = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+)([KMG])?(?:i?B)?", re.IGNORECASE)
 _SIZE_SHIFTS = {None: 0, "K": 10, "M": 20, "G": 30}
 
+
+_ALSO_WITH_RESUME = frozenset(
+    {
+        "resume",
+        "duration_s",
+        "wait",
+        "strict",
+        "buffer_bytes",
+        "segment_seconds",
+        "keep_bytes",
+        "keep_seconds",
+        "quiet",
+    }
+)
 
 PID_MAX = 1 << 22  # PID_MAX_LIMIT of the kernel
 
@@ -61,6 +76,9 @@ Examples:
   sudo linnix-rec record -a -d 60s             the whole host, for a minute
   sudo linnix-rec record -u alice -- ./job.sh  COMMAND runs as alice, the recorder as root
   sudo linnix-rec record -p 1234 -o web.lrec   a service that runs already, and all it starts
+  sudo linnix-rec record -a --pin host -o host.lrec       survives its own death: after a crash,
+  sudo linnix-rec record --resume host.lrec               this goes on where the first one was
+  sudo linnix-rec record --prove --witness perf -- make   with independent counts to check against
 """,
 )
 @click.option(
@@ -94,6 +112,39 @@ Examples:
     "--buffer", "buffer_bytes", type=size_bytes, default="64M", show_default=True, metavar="SIZE",
     help="Events that may wait for the disk, in memory beside the ring.",
 )  # fmt: skip
+@click.option(
+    "--pin", metavar="NAME",
+    help="Keep programs and ring under NAME in bpffs: the kernel goes on recording if the recorder dies.",
+)  # fmt: skip
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="CAPTURE",
+    help="Go on with CAPTURE, recorded with --pin by a recorder that has died.",
+)  # fmt: skip
+@click.option(
+    "--prove", is_flag=True,
+    help="Have the kernel count the programs' runs, for verify to compare; needs CAP_SYS_ADMIN.",
+)  # fmt: skip
+@click.option(
+    "--witness", "witnesses", type=click.Choice(["perf", "connector"]), multiple=True,
+    help="Also count by perf counters, or by the process connector, for verify to compare.",
+)  # fmt: skip
+@click.option("--no-argv", "no_argv", is_flag=True, help="Record no arguments.")
+@click.option(
+    "--redact", metavar="REGEX",
+    help="Replace what matches in arguments (joined by blanks), filenames and names by [redacted].",
+)  # fmt: skip
+@click.option(
+    "--segment", "segment_seconds", type=duration_s, default="10s", show_default=True, metavar="TIME",
+    help="Close a segment, and so make it durable, after this long; SIGUSR1 does it at once.",
+)  # fmt: skip
+@click.option(
+    "--max-bytes", "keep_bytes", type=size_bytes, metavar="SIZE",
+    help="Remove the oldest segments beyond this size, such as 10G.",
+)  # fmt: skip
+@click.option(
+    "--keep", "keep_seconds", type=duration_s, metavar="TIME",
+    help="Remove segments closed longer ago than this, such as 24h.",
+)  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors and losses.")
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[[--] COMMAND [ARG...]]")
 def command(argv: tuple[str, ...], **options: Any) -> int:
@@ -110,4 +161,29 @@ def command(argv: tuple[str, ...], **options: Any) -> int:
         raise click.UsageError("--pid and COMMAND exclude each other")
     if options["user"] and not argv:
         raise click.UsageError("--user needs a COMMAND to run")
-    return record(Request(command=argv, **options))
+    _check_evidence(options)
+    if options["resume"] is not None:
+        _check_resume(argv)
+    return record(Request(command=argv, argv=not options.pop("no_argv"), **options))
+
+
+def _check_evidence(options: dict[str, Any]) -> None:
+    counted = ["--prove"] * options["prove"] + [f"--witness {name}" for name in options["witnesses"]]
+    if counted and options["pin"] is not None:
+        raise click.UsageError(
+            f"{counted[0]} and --pin exclude each other: what it counts ends with the recorder"
+        )
+
+
+def _check_resume(argv: tuple[str, ...]) -> None:
+    """What was asked of the first recorder stands; only how to go on may be said anew."""
+    context = click.get_current_context()
+    given = [
+        parameter.opts[-1]
+        for parameter in context.command.params
+        if parameter.name not in _ALSO_WITH_RESUME
+        and context.get_parameter_source(parameter.name or "") == ParameterSource.COMMANDLINE
+    ]
+    if argv or given:
+        what = "COMMAND" if argv else given[0]
+        raise click.UsageError(f"--resume goes on as CAPTURE was begun: {what} can't be given with it")

@@ -44,16 +44,18 @@ class CgroupPaths:
         self._descriptor = os.open(self._mount, os.O_RDONLY | os.O_DIRECTORY) if self._mount else -1
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
 
-    def observe(self, batch: pa.RecordBatch) -> None:
-        """Look up the ids of a batch that were not seen before."""
+    def observe(self, batch: pa.RecordBatch) -> bool:
+        """Look up the ids of a batch that were not seen before; whether there were any with a path."""
         if self._descriptor < 0:
-            return
+            return False
+        known = len(self.paths)
         for cgroup_id in pc.unique(batch.column("cgroup_id")).to_pylist():
             if cgroup_id and cgroup_id not in self._asked:
                 self._asked.add(cgroup_id)
                 path = self._look_up(cgroup_id)
                 if path is not None:
                     self.paths[str(cgroup_id)] = path
+        return len(self.paths) > known
 
     def close(self) -> None:
         """Let go of the mount."""

@@ -7,7 +7,7 @@ reading, and the ring, which is far larger, takes what comes.
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -28,6 +28,8 @@ class Pump:
         self._batches: deque[pa.RecordBatch] = deque()
         self._queued_bytes = 0
         self._more = threading.Condition()
+        self._notes: dict[str, Any] = {}
+        self._turn_over = False
         self._done = False
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -45,6 +47,18 @@ class Pump:
             self._queued_bytes += batch.nbytes
             self._more.notify()
 
+    def note(self, **changes: Any) -> None:
+        """Have the writer say this in capture.json, soon; by the document's fields."""
+        with self._more:
+            self._notes |= changes
+            self._more.notify()
+
+    def turn_over(self) -> None:
+        """Have the writer close its segment as soon as it has written what is queued."""
+        with self._more:
+            self._turn_over = True
+            self._more.notify()
+
     def finish(self) -> None:
         """Write all that is queued and end the thread; raises what the writer raised."""
         with self._more:
@@ -58,18 +72,34 @@ class Pump:
         try:
             while not self._done or self._batches:
                 batch = self._next()
+                self._take_notes()
                 if batch is None:
-                    self._writer.turn_over_if_due()
+                    self._rest()
                 else:
                     self._writer.write(batch)
                     self._observe(batch)
+            self._take_notes()
         except BaseException as failure:  # handed to the draining thread, which ends the recording
             self.failure = failure
+
+    def _take_notes(self) -> None:
+        with self._more:
+            notes, self._notes = self._notes, {}
+        if notes:
+            self._writer.note(at_once=True, **notes)
+
+    def _rest(self) -> None:
+        """With nothing queued, close the segment if somebody asked for it, or time has."""
+        if self._turn_over:
+            self._turn_over = False
+            self._writer.turn_over()
+        else:
+            self._writer.turn_over_if_due()
 
     def _next(self) -> pa.RecordBatch | None:
         """The oldest batch, or None if there is none for a while."""
         with self._more:
-            if not self._batches and not self._done:
+            if not self._batches and not self._done and not self._turn_over:
                 self._more.wait(WAKE_SECONDS)
             if not self._batches:
                 return None

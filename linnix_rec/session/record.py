@@ -3,13 +3,24 @@
 The command is forked before anything large is imported, so that it is quick and alone in its process.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from linnix_rec.errors import RecordingError
 from linnix_rec.session.command import Command, die_of, look_up_user
-from linnix_rec.session.request import Request, output_path, owner
+from linnix_rec.session.request import FIRST_SEGMENT_SECONDS, Request, output_path, owner
+
+if TYPE_CHECKING:
+    from linnix_rec.capture.writer import CaptureWriter
+    from linnix_rec.session.evidence import Evidence
+    from linnix_rec.session.recording import Outcome
+    from linnix_rec.session.wakeup import Wakeup
+    from linnix_rec.sources.sequencer import SequencerSource
 
 STATUS_LOSS = 125
 
@@ -19,61 +30,165 @@ def record(request: Request) -> int:
 
     Does not return if the command died of a signal: then this process dies of it too.
     """
+    if request.resume is not None:
+        return _resume(request)
     command = None
     if request.command:
         user = look_up_user(request.user) if request.user else None
         command = Command(request.command, user)
     try:
-        pidfd = command.pidfd if command else _open_pid(request.pid)
-        return _record(request, command, pidfd)
+        root = Followed(command.pid, command.pidfd) if command else _followed(request.pid)
+        return _record(request, command, root)
     finally:
         if command is not None:
             command.cancel()
 
 
-def _open_pid(pid: int | None) -> int | None:
+@dataclass(frozen=True)
+class Followed:
+    """The process with which recording ends, and whose tree is recorded unless the whole host is."""
+
+    pid: int
+    pidfd: int
+
+
+def _followed(pid: int | None) -> Followed | None:
     if pid is None:
         return None
     try:
-        return os.pidfd_open(pid)
+        return Followed(pid, os.pidfd_open(pid))
     except OSError as error:
         if Path(f"/proc/{pid}").exists():
             raise RecordingError(f"{pid} is a thread: give --pid the id of its process") from error
         raise RecordingError(f"no process has the id {pid}") from error
 
 
-def _record(request: Request, command: Command | None, pidfd: int | None) -> int:
+def _record(request: Request, command: Command | None, root: Followed | None) -> int:
     # Imported only now: see above.
-    from linnix_rec.capture.directory import check_directory, discard_capture
-    from linnix_rec.session.recording import CAUGHT_SIGNALS, PASSED_ON_SIGNALS, Recording
-    from linnix_rec.session.summary import summary
+    from linnix_rec.capture.directory import check_directory, discard_capture, prepare_directory
+    from linnix_rec.session.beginning import redaction
+    from linnix_rec.session.evidence import Evidence
+    from linnix_rec.session.recording import CAUGHT_SIGNALS, Recording
     from linnix_rec.session.wakeup import Wakeup
     from linnix_rec.sources.decode import Decoder
-    from linnix_rec.sources.sequencer import SequencerSource
+    from linnix_rec.sources.pinned import check_free
+    from linnix_rec.sources.sequencer import SequencerSource, load_sequencer
 
-    directory, capture_owner = output_path(request), owner()
+    directory = output_path(request)
     check_directory(directory, request.force)
-    decoder = Decoder(os.sysconf("SC_PAGE_SIZE"), realtime_offset_ns=0)
+    if request.pin is not None:
+        check_free(request.pin)
+    decoder = Decoder(
+        os.sysconf("SC_PAGE_SIZE"),
+        realtime_offset_ns=0,
+        with_argv=request.argv,
+        redact=redaction(request.redact),
+    )
+    loaded = load_sequencer(request.ring_slots, tree_only=request.tree_only, with_argv=request.argv)
     with (
-        SequencerSource(request.ring_slots, tree_only=request.tree_only, decoder=decoder) as source,
+        SequencerSource(loaded, decoder) as source,
+        Evidence(prove=request.prove, witnesses=request.witnesses) as evidence,
         Wakeup(CAUGHT_SIGNALS) as wakeup,
     ):
-        recording = Recording(request, directory, source, wakeup, capture_owner)
+        prepare_directory(directory, request.force, owner())
+        recording = None
         try:
-            outcome = recording.run(command, pidfd)
+            evidence.open(directory, owner())
+            writer = begin(request, directory, source, evidence, root)
+            recording = Recording(request, source, writer, wakeup, evidence)
+            outcome = recording.run(command, None if root is None else root.pidfd)
         except BaseException:
-            if recording.prepared and not recording.begun:
+            if recording is None or not recording.begun:
+                source.unpin()
                 discard_capture(directory)  # it holds nothing that was asked for
             raise
         source.close()  # a command that outlives the recording is not slowed any longer
-        if not request.quiet or outcome.lost or outcome.failure:
-            for line in summary(request, directory, outcome):
-                _tell(line)
-        while command is not None and not command.ended():
-            for number in wakeup.take():
-                if number in PASSED_ON_SIGNALS:
-                    command.send(number)
-            wakeup.wait(60)
+        _summarize(request, directory, outcome)
+        _outlast(command, wakeup)
+    return _exit_status(request, outcome, command)
+
+
+def begin(
+    request: Request,
+    directory: Path,
+    source: SequencerSource,
+    evidence: Evidence,
+    root: Followed | None,
+) -> CaptureWriter:
+    """Attach, and open the capture; pinned, if it is to be, from its first moment on."""
+    from linnix_rec.bpf.object import read_object
+    from linnix_rec.capture.writer import CaptureWriter
+    from linnix_rec.session import clock
+    from linnix_rec.session.beginning import first_document
+    from linnix_rec.session.taking_up import root_of
+    from linnix_rec.sources.pinned import Note, pin_directory
+    from linnix_rec.sources.sequencer import OBJECT_NAME
+
+    source.attach()
+    if request.tree_only and root is not None:
+        source.mark(root.pidfd)
+        if not request.command:
+            source.adopt()
+    evidence.attached()
+    document = first_document(request, source, clock.sample())
+    writer = CaptureWriter(
+        directory,
+        document,
+        segment_seconds=request.segment_seconds,
+        first_segment_seconds=min(FIRST_SEGMENT_SECONDS, request.segment_seconds),
+        keep_bytes=request.keep_bytes,
+        keep_seconds=request.keep_seconds,
+        owner=owner(),
+    )
+    if request.pin is not None:
+        process = None if root is None else root_of(root.pid)
+        note = Note(document, str(directory.absolute()), process, request.redact, read_object(OBJECT_NAME))
+        source.pin_to(pin_directory(request.pin), note.dump())
+    return writer
+
+
+def _resume(request: Request) -> int:
+    from linnix_rec.session.evidence import Evidence
+    from linnix_rec.session.recording import CAUGHT_SIGNALS, Recording
+    from linnix_rec.session.taking_up import take_up
+    from linnix_rec.session.wakeup import Wakeup
+
+    assert request.resume is not None
+    taken_up = take_up(request)
+    with (
+        taken_up.source as source,
+        Evidence(prove=False, witnesses=()) as evidence,
+        Wakeup(CAUGHT_SIGNALS) as wakeup,
+    ):
+        recording = Recording(taken_up.request, source, taken_up.writer, wakeup, evidence)
+        if taken_up.over is not None:
+            outcome = recording.finish(taken_up.over)
+        else:
+            outcome = recording.run(None, taken_up.root_pidfd)
+        _summarize(taken_up.request, request.resume, outcome)
+    return _exit_status(request, outcome, None)
+
+
+def _summarize(request: Request, directory: Path, outcome: Outcome) -> None:
+    from linnix_rec.session.summary import summary
+
+    if not request.quiet or outcome.lost or outcome.failure:
+        for line in summary(request, directory, outcome):
+            _tell(line)
+
+
+def _outlast(command: Command | None, wakeup: Wakeup) -> None:
+    """Stay until the command has ended, as whoever started us waits for it."""
+    while command is not None and not command.ended():
+        from linnix_rec.session.recording import PASSED_ON_SIGNALS
+
+        for number in wakeup.take():
+            if number in PASSED_ON_SIGNALS:
+                command.send(number)
+        wakeup.wait(60)
+
+
+def _exit_status(request: Request, outcome: Outcome, command: Command | None) -> int:
     if outcome.failure is not None:
         return outcome.failure.exit_status
     status = _status_of(command)

@@ -1,50 +1,39 @@
-"""One recording, from attaching to the closed capture. Knows the source and the writer, not how they work."""
+"""One recording, from the first listing to the closed capture. Knows source and writer, not how they work."""
 
 import contextlib
-import os
-import platform
 import signal
 import time
-import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from linnix_rec import __version__
-from linnix_rec.capture.directory import prepare_directory
-from linnix_rec.capture.document import (
-    CaptureDocument,
-    ClockSample,
-    Filter,
-    Host,
-    ObjectFile,
-    Started,
-    Stopped,
-)  # fmt: skip
-from linnix_rec.capture.text import decode_bytes
+import pyarrow as pa
+
+from linnix_rec.capture.document import FAILURE, ClockSample, Stopped
 from linnix_rec.capture.writer import CaptureWriter
 from linnix_rec.errors import LinnixRecError, RecordingError
 from linnix_rec.session import clock
 from linnix_rec.session.cgroups import CgroupPaths
-from linnix_rec.session.command import Command, CommandNotStartedError
+from linnix_rec.session.command import Command
+from linnix_rec.session.evidence import Evidence
 from linnix_rec.session.pump import Pump
 from linnix_rec.session.request import Request
 from linnix_rec.session.status import Progress, StatusLine
 from linnix_rec.session.wakeup import Wakeup
-from linnix_rec.sources.sequencer import OBJECT_NAME, SequencerSource
+from linnix_rec.sources.sequencer import SequencerSource
 
 READ_TICKETS: Final = 1 << 14  # at a time: 2 MiB of slots, which fit a core's cache while they are decoded
 IDLE_SECONDS: Final = 0.25
 # A ring is left alone for no longer than half of it takes to fill at this rate.
 PEAK_TICKETS_PER_SECOND: Final = 1 << 20
 CLOCK_SECONDS: Final = 1.0
-FIRST_SEGMENT_SECONDS: Final = 1.0
 CLOCK_STEP_NS: Final = 1_000_000
 TREE_SECONDS: Final = 0.25  # between two looks at all tasks
 
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PASSED_ON_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
-CAUGHT_SIGNALS: Final = (*ENDING_SIGNALS, signal.SIGQUIT)
+TURN_OVER_SIGNAL: Final = signal.SIGUSR1
+CAUGHT_SIGNALS: Final = (*ENDING_SIGNALS, signal.SIGQUIT, TURN_OVER_SIGNAL)
 
 
 @dataclass(frozen=True)
@@ -53,6 +42,7 @@ class Outcome:
 
     events, kept: rows read from the ring, rows in closed segments
     lost: tickets that stand in gaps; largest_lap is the longest gap of tickets that were lapped
+    pinned: the kernel goes on recording, for a later recorder
     """
 
     stopped: Stopped
@@ -65,98 +55,101 @@ class Outcome:
     live_tasks: int
     bytes_written: int
     failure: LinnixRecError | None
+    pinned: bool
 
 
 class Recording:
-    """Drives one source into one writer until something ends it."""
+    """Drives one source into one writer until something ends it.
 
-    prepared = False  # the capture's directory is there
-    begun = False  # and holds something to keep
+    `writer` is at the ticket that `source` reads next, and nobody else has it.
+    """
+
+    begun = False  # whether the capture holds something to keep
 
     def __init__(
         self,
         request: Request,
-        directory: Path,
         source: SequencerSource,
+        writer: CaptureWriter,
         wakeup: Wakeup,
-        owner: tuple[int, int] | None,
+        evidence: Evidence,
     ) -> None:
         self._request = request
-        self._directory = directory
         self._source = source
+        self._writer = writer
         self._wakeup = wakeup
-        self._owner = owner
-        self._clock = [clock.sample()]
+        self._evidence = evidence
+        self._clock = clock.sample()
         self._clock_read = time.monotonic()
+        self._new_samples: list[ClockSample] = [self._clock] if writer.document.resumptions else []
         self._tree_looked = -TREE_SECONDS
+        self._live_tasks = 0
         self._idle_seconds = min(IDLE_SECONDS, source.ring_slots / 2 / PEAK_TICKETS_PER_SECOND)
-        source.decoder.realtime_offset_ns = _offset_ns(self._clock[-1])
+        source.decoder.realtime_offset_ns = _offset_ns(self._clock)
 
     def run(self, command: Command | None, root_pidfd: int | None) -> Outcome:
-        """Attach, let the command go, record until the end, close the capture.
+        """List the tasks, let the command go, record until the end, close the capture.
 
         Raises LinnixRecError if recording could not begin; what fails later is in the outcome.
         """
-        self._source.attach()
-        if self._request.tree_only and root_pidfd is not None:
-            self._source.mark(root_pidfd)
-            if command is None:
-                self._source.adopt()
-        self._source.list_tasks()
-        if self._request.tree_only and not self._source.listed:
-            raise RecordingError(
-                "this kernel does not show that process to BPF programs, so its tree can't be followed:"
-                " it has ended, or is in another pid namespace, or is protected"
-            )
-        prepare_directory(self._directory, self._request.force, self._owner)
-        self.prepared = True
-        self._writer = CaptureWriter(
-            self._directory,
-            self._document(),
-            owner=self._owner,
-            first_segment_seconds=FIRST_SEGMENT_SECONDS,
-        )
         self._cgroups = CgroupPaths()
-        self._pump = Pump(self._writer, self._request.buffer_bytes, self._cgroups.observe)
+        self._pump = Pump(self._writer, self._request.buffer_bytes, self._note_what_is_new)
         status = StatusLine(wanted=not self._request.quiet and command is None)
         failure: LinnixRecError | None = None
         try:
-            if command is not None:
-                self._release(command)
-            self.begun = True
-            if root_pidfd is not None:
-                self._wakeup.watch(root_pidfd)
-            stopped = self._record(command, root_pidfd, status)
-        except CommandNotStartedError:
-            raise
+            try:
+                self._begin(command, root_pidfd)
+                stopped = self._record(command, root_pidfd, status)
+            finally:
+                status.clear()
         except LinnixRecError as error:
-            failure, stopped = error, _stopped("failure", str(error))
-        finally:
-            status.clear()
-            self._live_tasks = self._source.live_tasks() if self._request.tree_only else 0
-            self._source.detach()
-        try:
-            self._drain_to_the_end()
-            self._pump.finish()
-        except LinnixRecError as error:
-            if failure is None:
-                failure, stopped = error, _stopped("failure", str(error))
-        late_failure = self._close(stopped)
-        return self._outcome(stopped, failure or late_failure)
+            if not self.begun:
+                self._pump.finish()
+                raise
+            failure, stopped = error, stopped_now(FAILURE, str(error))
+        if failure is None and self._pump.failure is not None:
+            failure = self._writer_s_failure()
+        if failure is not None and self._source.pin is not None:
+            return self._leave(stopped, failure)
+        return self._end(stopped, failure)
 
-    def _release(self, command: Command) -> None:
-        try:
+    def finish(self, stopped: Stopped) -> Outcome:
+        """Only write what is still in the ring, and close the capture."""
+        self.begun = True
+        self._cgroups = CgroupPaths()
+        self._pump = Pump(self._writer, self._request.buffer_bytes, self._note_what_is_new)
+        return self._end(stopped, None)
+
+    def _begin(self, command: Command | None, root_pidfd: int | None) -> None:
+        if not self._writer.document.resumptions:
+            self._list_tasks()
+            if self._request.tree_only and not self._source.listed:
+                raise RecordingError(
+                    "this kernel does not show that process to BPF programs, so its tree can't be followed:"
+                    " it has ended, or is in another pid namespace, or is protected"
+                )
+        if command is not None:
             command.release()
-        except CommandNotStartedError:
-            self._pump.finish()
-            raise
+        self.begun = True
+        if root_pidfd is not None:
+            self._wakeup.watch(root_pidfd)
+
+    def _list_tasks(self) -> None:
+        """List the tasks, and read on meanwhile: of a large host they may be more than the ring holds."""
+        with ThreadPoolExecutor(1, thread_name_prefix="listing") as elsewhere:
+            listing = elsewhere.submit(self._source.list_tasks)
+            while not listing.done():
+                if not self._drain():
+                    time.sleep(0.001)
+        self._listings = (*self._writer.document.listings, listing.result())
+        self._pump.note(listings=self._listings)
 
     def _record(self, command: Command | None, root_pidfd: int | None, status: StatusLine) -> Stopped:
         deadline = None if self._request.duration_s is None else time.monotonic() + self._request.duration_s
         while True:
             busy = self._drain()
             if self._pump.failure is not None:
-                return _stopped("failure", str(self._pump.failure))
+                return stopped_now(FAILURE, str(self._pump.failure))
             stopped = self._reason_to_stop(command, root_pidfd, deadline)
             if stopped is not None:
                 return stopped
@@ -192,21 +185,23 @@ class Recording:
         """Why to stop now, if at all. Passes signals on that are the command's business."""
         running = command is not None and not command.ended()
         for number in self._wakeup.take():
-            if command is not None and running:
+            if number == TURN_OVER_SIGNAL:
+                self._pump.turn_over()
+            elif command is not None and running:
                 if number in PASSED_ON_SIGNALS:
                     command.send(number)
             elif number in ENDING_SIGNALS:
-                return _stopped("signal", number.name)
+                return stopped_now("signal", number.name)
         if deadline is not None and time.monotonic() >= deadline:
-            return _stopped("duration", f"{self._request.duration_s:g} s")
+            return stopped_now("duration", f"{self._request.duration_s:g} s")
         if root_pidfd is None or running or not self._wakeup.has_ended(root_pidfd):
             return None
         if self._request.wait and self._request.tree_only:
             self._wakeup.unwatch(root_pidfd)
             if self._tree_lives():
                 return None
-            return _stopped("tree", "the last task of the tree ended")
-        return _stopped("command" if command else "pid", "it ended")
+            return stopped_now("tree", "the last task of the tree ended")
+        return stopped_now("command" if command else "pid", "it ended")
 
     def _tree_lives(self) -> bool:
         """Whether to wait for more of the tree."""
@@ -222,70 +217,92 @@ class Recording:
             return
         self._clock_read = time.monotonic()
         sample = clock.sample()
-        if abs(_offset_ns(sample) - _offset_ns(self._clock[-1])) >= CLOCK_STEP_NS:
-            self._clock.append(sample)
+        if abs(_offset_ns(sample) - _offset_ns(self._clock)) >= CLOCK_STEP_NS:
+            self._clock = sample
+            self._new_samples.append(sample)
             self._source.decoder.realtime_offset_ns = _offset_ns(sample)
+
+    def _note_what_is_new(self, batch: pa.RecordBatch) -> None:
+        """In the writer's thread, after each batch: what the next capture.json should also say."""
+        if self._cgroups.observe(batch):
+            self._writer.note(cgroups={**self._writer.document.cgroups, **self._cgroups.paths})
+        self._note_clock()
+
+    def _note_clock(self) -> None:
+        if self._new_samples:
+            samples, self._new_samples = self._new_samples, []
+            self._writer.note(clock=(*self._writer.document.clock, *samples))
 
     def _progress(self) -> Progress:
         return Progress(self._source.events, self._source.lag, self._source.lost, self._writer.bytes_written)
 
+    def _end(self, stopped: Stopped, failure: LinnixRecError | None) -> Outcome:
+        """Detach, write what is in the ring, close the capture."""
+        if self._source.attached:
+            if self._request.tree_only:
+                self._live_tasks = self._source.live_tasks()
+            self._list_tasks()
+        self._evidence.detaching()
+        self._source.detach()
+        self._evidence.detached()
+        try:
+            self._drain_to_the_end()
+            self._pump.finish()
+        except LinnixRecError as error:
+            if failure is None:
+                failure, stopped = error, stopped_now(FAILURE, str(error))
+        late_failure = self._close(stopped)
+        if failure is None and late_failure is None:
+            self._source.unpin()
+        return self._outcome(stopped, failure or late_failure)
+
     def _close(self, stopped: Stopped) -> LinnixRecError | None:
         """Close the capture, if need be as one that stopped because of the failure that this gives."""
-        accounts = self._source.accounts()
+        accounts = self._source.accounts(runs=self._request.prove)
+        self._new_samples.append(clock.sample())
+        self._note_clock()
+        self._writer.note(perf=self._evidence.perf, connector=self._evidence.connector)
         try:
-            clocks = [*self._clock[1:], clock.sample()]
-            self._writer.close(stopped, accounts, clock=clocks, cgroups=self._cgroups.paths)
+            self._writer.close(stopped, accounts)
         except LinnixRecError as error:
             # Without room even for this the capture stays as an unfinished one.
             with contextlib.suppress(LinnixRecError):
-                self._writer.close(_stopped("failure", str(error)), accounts)
+                self._writer.close(stopped_now(FAILURE, str(error)), accounts)
             return error
         finally:
             self._cgroups.close()
         return None
 
+    def _leave(self, stopped: Stopped, failure: LinnixRecError) -> Outcome:
+        """Leave the capture unfinished, as a crash would: what it lacks is in the ring, which is pinned."""
+        with contextlib.suppress(LinnixRecError):
+            self._pump.finish()
+        self._writer.abandon()
+        self._cgroups.close()
+        return self._outcome(stopped, failure)
+
+    def _writer_s_failure(self) -> LinnixRecError:
+        failure = self._pump.failure
+        if isinstance(failure, LinnixRecError):
+            return failure
+        assert failure is not None
+        raise failure
+
     def _outcome(self, stopped: Stopped, failure: LinnixRecError | None) -> Outcome:
+        document = self._writer.document
+        pruned = sum(document.pruned.rows.values()) if document.pruned else 0
         return Outcome(
             stopped=stopped,
             seconds=(stopped.boot_ns - self._source.attached_boot_ns) / 1e9,
             events=self._source.events,
-            kept=sum(segment.rows for segment in self._writer.document.segments),
+            kept=pruned + sum(segment.rows for segment in document.segments),
             lost=self._source.lost,
             largest_lap=self._source.largest_lap,
             laps=self._source.issued // self._source.ring_slots,
             live_tasks=self._live_tasks,
             bytes_written=self._writer.bytes_written,
             failure=failure,
-        )
-
-    def _document(self) -> CaptureDocument:
-        request, now = self._request, self._clock[-1]
-        uname = platform.uname()
-        return CaptureDocument(
-            tool_version=__version__,
-            capture_id=str(uuid.uuid4()),
-            host=Host(
-                hostname=uname.node,
-                kernel_release=uname.release,
-                machine=uname.machine,
-                boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-                cpus=os.cpu_count() or 1,
-                page_size_bytes=os.sysconf("SC_PAGE_SIZE"),
-            ),
-            object=ObjectFile(OBJECT_NAME, self._source.object_sha256),
-            ring_slots=self._source.ring_slots,
-            filter=Filter(
-                mode=request.mode,
-                command=tuple(decode_bytes(os.fsencode(word)) for word in request.command) or None,
-                pid=request.pid,
-            ),
-            started=Started(
-                time=clock.rfc3339(now.realtime_ns),
-                boot_ns=now.boot_ns,
-                attached_boot_ns=self._source.attached_boot_ns,
-                first_seq=0,
-            ),
-            clock=(now,),
+            pinned=self._source.pin is not None,
         )
 
 
@@ -293,6 +310,7 @@ def _offset_ns(sample: ClockSample) -> int:
     return sample.realtime_ns - sample.boot_ns
 
 
-def _stopped(reason: str, detail: str) -> Stopped:
+def stopped_now(reason: str, detail: str) -> Stopped:
+    """That a recording stops at this moment."""
     now = clock.sample()
     return Stopped(reason, detail, clock.rfc3339(now.realtime_ns), now.boot_ns)

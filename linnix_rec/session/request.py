@@ -10,6 +10,8 @@ from typing import Final
 
 CAPTURE_SUFFIX: Final = ".lrec"
 BUFFER_BYTES: Final = 64 << 20
+SEGMENT_SECONDS: Final = 10.0
+FIRST_SEGMENT_SECONDS: Final = 1.0  # doubled with each: of a short recording that is killed little is lost
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,13 @@ class Request:
     wait: go on until the last task of the tree has ended
     duration_s: stop then, whatever still runs
     buffer_bytes: bound on the batches between reader and writer
+    pin: keep the programs and the ring under this name in bpffs: they outlive this process
+    resume: go on with this capture, whose recorder has died and whose programs are pinned
+    prove: have the kernel count the programs' runs
+    witnesses: "perf", "connector": who counts beside us
+    argv: record arguments; redact: a pattern of what to take out of them
+    segment_seconds: a segment is closed, and so durable, after this long
+    keep_bytes, keep_seconds: old segments go, beyond so much or so long
     """
 
     command: tuple[str, ...] = ()
@@ -36,6 +45,15 @@ class Request:
     wait: bool = False
     strict: bool = False
     quiet: bool = False
+    pin: str | None = None
+    resume: Path | None = None
+    prove: bool = False
+    witnesses: tuple[str, ...] = ()
+    argv: bool = True
+    redact: str | None = None
+    segment_seconds: float = SEGMENT_SECONDS
+    keep_bytes: int | None = None
+    keep_seconds: float | None = None
 
     @property
     def tree_only(self) -> bool:

@@ -18,6 +18,11 @@ def summary(request: Request, directory: Path, outcome: Outcome) -> Iterator[str
     if outcome.failure is not None:
         yield f"error: {outcome.failure}"
         yield f"{outcome.kept:,} of {outcome.events:,} events {in_time} are kept in {name}"
+        if outcome.pinned:
+            yield (
+                f"the kernel goes on recording into {request.ring_slots:,} slots, pinned as {request.pin!r}:"
+                f" mend it, and go on with linnix-rec record --resume {shlex.quote(name)}"
+            )
     else:
         laps = f", {outcome.laps:,} laps of the ring" if outcome.laps else ""
         loss = f"{outcome.lost:,} tickets lost" if outcome.lost else "nothing lost"

@@ -83,6 +83,12 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
+def has_begun(capture: Path) -> bool:
+    """Whether the tasks are listed, which is the last thing before a COMMAND is let go."""
+    document = capture / "capture.json"
+    return document.exists() and bool(CaptureDocument.load(document).listings)
+
+
 class Recorder:
     """A `linnix-rec record` that still runs, in a session of its own."""
 
@@ -100,7 +106,7 @@ class Recorder:
 
     def wait_for_recording(self) -> None:
         """Until the programs are attached and the tasks are listed."""
-        wait_until((self.capture / "capture.json").exists, "for the recording to begin")
+        wait_until(lambda: has_begun(self.capture), "for the recording to begin")
 
     def end(self) -> tuple[int, str]:
         """Exit status and stderr."""

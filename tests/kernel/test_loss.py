@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 
 from linnix_rec.bpf.dtype import struct_dtype
+from linnix_rec.capture.directory import prepare_directory
+from linnix_rec.session.evidence import Evidence
+from linnix_rec.session.record import Followed, begin
 from linnix_rec.session.recording import CAUGHT_SIGNALS, Recording
 from linnix_rec.session.request import Request
 from linnix_rec.session.wakeup import Wakeup
 from linnix_rec.sources.decode import Decoder
-from linnix_rec.sources.sequencer import SequencerSource
-from tests.kernel.conftest import Read, wait_until
+from linnix_rec.sources.sequencer import SequencerSource, load_sequencer
+from tests.kernel.conftest import Read, has_begun, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -64,20 +67,23 @@ def _record_tampered(shell: subprocess.Popen[bytes], directory: Path, stamps: di
     """Record until the shell has ended; gives the ring as it was left."""
     request = Request(pid=shell.pid, output=directory, ring_slots=SLOTS, quiet=True)
     decoder = Decoder(page_size_bytes=4096, realtime_offset_ns=0)
-    go = threading.Thread(target=_say_go, args=(shell, directory / "capture.json"))
+    loaded = load_sequencer(SLOTS, tree_only=True)
+    go = threading.Thread(target=_say_go, args=(shell, directory))
     pidfd = os.pidfd_open(shell.pid)
     try:
         with (
-            SequencerSource(SLOTS, tree_only=True, decoder=decoder) as source,
+            SequencerSource(loaded, decoder) as source,
             Wakeup(CAUGHT_SIGNALS) as wakeup,
+            Evidence(prove=False, witnesses=()) as evidence,
         ):
-            loaded = source._object
             memory = loaded.maps["ring"].map_memory(writable=True)
             slots = np.frombuffer(memory, struct_dtype(loaded.spec.btf, "slot"))
             for place, stamp in stamps.items():
                 slots["stamp"][place] = stamp
             go.start()
-            Recording(request, directory, source, wakeup, owner=None).run(None, pidfd)
+            prepare_directory(directory, force=False)
+            writer = begin(request, directory, source, evidence, Followed(shell.pid, pidfd))
+            Recording(request, source, writer, wakeup, evidence).run(None, pidfd)
             return slots.copy()
     finally:
         os.close(pidfd)
@@ -85,7 +91,7 @@ def _record_tampered(shell: subprocess.Popen[bytes], directory: Path, stamps: di
 
 
 def _say_go(shell: subprocess.Popen[bytes], recording: Path) -> None:
-    wait_until(recording.exists, "for the recording to begin")
+    wait_until(lambda: has_begun(recording), "for the recording to begin")
     assert shell.stdin is not None
     shell.stdin.write(b"go\n")
     shell.stdin.close()

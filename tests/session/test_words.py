@@ -27,6 +27,7 @@ WHOLE = Outcome(
     live_tasks=0,
     bytes_written=54321,
     failure=None,
+    pinned=False,
 )
 MAKE = Request(command=("make",))
 

@@ -1,0 +1,172 @@
+"""Pins a loaded object in bpffs, and opens it again from another process. Knows no events.
+
+A pinned object is a directory: `map-NAME`, `program-NAME` and `link-NAME` (bpffs allows no dots), and `note`,
+a frozen map with whatever bytes the owner wants to find again. What is pinned lives on in the kernel when
+its process dies: attached programs go on running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from linnix_rec.bpf.descriptor import Link, Map, Program, map_info, open_pinned
+from linnix_rec.bpf.load import LoadedObject, create_map
+from linnix_rec.bpf.spec import MapFlag, MapSpec, MapType, ObjectSpec
+from linnix_rec.errors import RecordingError
+
+BPFFS: Final = Path("/sys/fs/bpf")
+_STAGED: Final = "~"  # ends the name of a directory that is still being filled; no user's name has it
+_MAP, _PROGRAM, _LINK, _NOTE = "map-", "program-", "link-", "note"
+_FIRST_KEY: Final = bytes(4)
+_DIRECTORY_MODE: Final = 0o700
+
+
+def bpffs_is_mounted() -> bool:
+    """Whether bpffs is where it belongs."""
+    mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.split()[1:3] == [str(BPFFS), "bpf"] for line in mounts)
+
+
+def mount_bpffs() -> None:
+    """Mount bpffs if it is not; raises RecordingError."""
+    if bpffs_is_mounted():
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"bpf", os.fsencode(BPFFS), b"bpf", ctypes.c_ulong(0), b"mode=0700") == 0:
+        return
+    reason = os.strerror(ctypes.get_errno())
+    raise RecordingError(
+        f"{BPFFS} is not mounted, and can't be: {reason}; ask root for `mount -t bpf bpf {BPFFS}`"
+    )
+
+
+def pin_object(loaded: LoadedObject, directory: Path, note: bytes) -> None:
+    """Pin an object's maps, programs and links, and the note; all of it appears at once, or nothing.
+
+    Raises RecordingError, also if `directory` is there already.
+    """
+    staged = directory.with_name(directory.name + _STAGED)
+    try:
+        directory.parent.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+        remove_pins(staged)  # of a process that died while it filled it
+        staged.mkdir(mode=_DIRECTORY_MODE)
+        with _note_map(note) as noted:
+            noted.pin(staged / _NOTE)
+        for name, held in loaded.maps.items():
+            held.pin(staged / _pin_name(_MAP, name))
+        for name, program in loaded.programs.items():
+            program.pin(staged / _pin_name(_PROGRAM, name))
+        for link in loaded.links:
+            link.pin(staged / _pin_name(_LINK, link.name))
+        _rename_new(staged, directory)
+    except OSError as error:
+        raise RecordingError(f"can't pin to {directory}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            remove_pins(staged)
+
+
+def _rename_new(staged: Path, directory: Path) -> None:
+    """Rename, if nothing has the new name: rename(2) would replace an empty directory only, which none is."""
+    try:
+        staged.rename(directory)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise RecordingError(f"something is pinned as {directory} already") from error
+        raise
+
+
+def read_note(directory: Path) -> bytes:
+    """What was noted when the object was pinned; raises RecordingError."""
+    fd = open_pinned(directory / _NOTE)
+    with Map(fd, MapSpec(_NOTE, MapType.ARRAY, 4, map_info(fd).value_bytes, 1, 0)) as noted:
+        content = noted.lookup(_FIRST_KEY)
+    if content is None:
+        raise RecordingError(f"{directory} has no note: it was not pinned by linnix-rec")
+    return content
+
+
+def open_object(directory: Path, spec: ObjectSpec) -> LoadedObject:
+    """The object pinned in `directory`, which was loaded from `spec`; raises RecordingError.
+
+    `links` has those that are still pinned, in no order.
+    """
+    loaded = LoadedObject(spec)
+    try:
+        for pin in sorted(directory.iterdir()):
+            _open_pin(loaded, pin)
+    except OSError as error:
+        loaded.close()
+        raise RecordingError(f"can't open the pins in {directory}: {error.strerror}") from error
+    except BaseException:
+        loaded.close()
+        raise
+    return loaded
+
+
+def remove_pins(directory: Path, *, links_only: bool = False) -> None:
+    """Remove an object's names; what no process holds ends with them. Raises OSError."""
+    if not directory.is_dir():
+        return
+    # The links first: a program that still runs must find its maps.
+    pins = sorted(directory.iterdir(), key=lambda pin: (not pin.name.startswith(_LINK), pin.name))
+    for pin in pins:
+        if not links_only or pin.name.startswith(_LINK):
+            pin.unlink()
+    if not links_only:
+        directory.rmdir()
+
+
+def pinned_names(room: Path) -> Iterator[str]:
+    """The names of what is pinned in a room of bpffs, in order; none if there is no such room."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        yield from sorted(
+            entry.name for entry in room.iterdir() if entry.is_dir() and not entry.name.endswith(_STAGED)
+        )
+
+
+def _note_map(note: bytes) -> Map:
+    made = create_map(MapSpec(_NOTE, MapType.ARRAY, 4, len(note), 1, 0))
+    try:
+        made.update(_FIRST_KEY, note)
+        made.freeze()
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _pin_name(prefix: str, name: str) -> str:
+    return prefix + name.removeprefix(".")
+
+
+def _open_pin(loaded: LoadedObject, pin: Path) -> None:
+    prefix, _, name = pin.name.partition("-")
+    match prefix + "-":
+        case "map-":
+            fd = open_pinned(pin)
+            spec = _map_spec(loaded.spec, name, map_info(fd).max_entries)
+            if spec is None:
+                os.close(fd)
+                raise RecordingError(f"{pin} is no map of the object {loaded.spec.name}")
+            loaded.maps[spec.name] = Map(fd, spec)
+        case "program-":
+            loaded.programs[name] = Program(open_pinned(pin), name)
+        case "link-":
+            loaded.links.append(Link(open_pinned(pin), name))
+
+
+def _map_spec(spec: ObjectSpec, name: str, max_entries: int) -> MapSpec | None:
+    if name in spec.maps:
+        return replace(spec.maps[name], max_entries=max_entries)
+    data = spec.data.get(f".{name}")
+    if data is None:
+        return None
+    return MapSpec(data.name, MapType.ARRAY, 4, len(data.content), 1, int(MapFlag.MMAPABLE))

@@ -1,0 +1,135 @@
+"""Takes up a pinned recording whose recorder has died: finds the ring, the place in it, and who is followed.
+
+Knows no events: what the ring still holds is read by `session.recording`, as if nothing had happened.
+"""
+
+import contextlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from linnix_rec.bpf.definitions import read_object_spec
+from linnix_rec.bpf.pins import open_object
+from linnix_rec.capture.document import DOCUMENT_NAME, FAILURE, CaptureDocument, Resumption, Stopped
+from linnix_rec.capture.writer import CaptureWriter
+from linnix_rec.errors import RecordingError, UsageError
+from linnix_rec.session import clock
+from linnix_rec.session.beginning import redaction
+from linnix_rec.session.recording import stopped_now
+from linnix_rec.session.request import FIRST_SEGMENT_SECONDS, Request, owner
+from linnix_rec.sources.decode import Decoder
+from linnix_rec.sources.pinned import Note, Root, pin_directory, read_note
+from linnix_rec.sources.sequencer import OBJECT_NAME, SequencerSource
+
+_PROGRAMS_OF_A_RECORDING = 3
+
+
+@dataclass(frozen=True)
+class TakenUp:
+    """A recording that goes on; `over` says why it can't, if only its rest is to be written."""
+
+    request: Request
+    source: SequencerSource
+    writer: CaptureWriter
+    root_pidfd: int | None
+    over: Stopped | None
+
+
+def root_of(pid: int) -> Root:
+    """A process as it is known for later; raises OSError."""
+    return Root(pid, _start_ticks(pid))
+
+
+def take_up(request: Request) -> TakenUp:
+    """Go on with the capture `request.resume`; raises UsageError, RecordingError."""
+    assert request.resume is not None
+    directory = request.resume
+    note = _note_of(CaptureDocument.load(directory / DOCUMENT_NAME), directory)
+    now = clock.sample()
+    writer = CaptureWriter.resume(
+        directory,
+        Resumption(clock.rfc3339(now.realtime_ns), now.boot_ns, seq=0),
+        segment_seconds=request.segment_seconds,
+        first_segment_seconds=min(FIRST_SEGMENT_SECONDS, request.segment_seconds),
+        keep_bytes=request.keep_bytes,
+        keep_seconds=request.keep_seconds,
+        owner=owner(),
+    )
+    document = note.document
+    assert document.pin is not None
+    source = _source(note, pin_directory(document.pin), writer.durable_seq)
+    request = replace(
+        request,
+        pid=None if note.root is None else note.root.pid,
+        whole_host=document.filter.mode == "all",
+        pin=document.pin,
+        ring_slots=source.ring_slots,
+    )
+    root_pidfd = None if note.root is None else _open_root(note.root)
+    return TakenUp(request, source, writer, root_pidfd, _why_over(request, source, note, root_pidfd))
+
+
+def _note_of(document: CaptureDocument, directory: Path) -> Note:
+    """The note of the pin that fills a capture."""
+    if document.stopped is not None:
+        raise UsageError(f"{directory} is finished: there is nothing to resume")
+    if document.pin is None:
+        raise UsageError(f"{directory} was not recorded with --pin: its programs ended with its recorder")
+    try:
+        note = read_note(document.pin)
+    except UsageError as error:
+        raise RecordingError(
+            f"{directory} can't be resumed: nothing is pinned under {document.pin!r} any more"
+            " (disarmed, or the host was booted anew); what it holds can be read"
+        ) from error
+    if note.document.capture_id != document.capture_id:
+        raise RecordingError(
+            f"{directory} can't be resumed: {document.pin!r} is pinned for another capture by now"
+        )
+    return note
+
+
+def _source(note: Note, pin: Path, seq: int) -> SequencerSource:
+    document = note.document
+    decoder = Decoder(
+        document.host.page_size_bytes,
+        realtime_offset_ns=0,
+        with_argv=document.filter.argv,
+        redact=redaction(note.redact),
+    )
+    return SequencerSource(
+        open_object(pin, read_object_spec(note.object, OBJECT_NAME)),
+        decoder,
+        attached_boot_ns=document.started.attached_boot_ns,
+        seq=seq,
+        pin=pin,
+    )
+
+
+def _open_root(root: Root) -> int | None:
+    """A descriptor of the process that is followed, if it still runs."""
+    with contextlib.suppress(OSError):
+        pidfd = os.pidfd_open(root.pid)
+        # The descriptor first: if the start is the right one after it, it is that process's.
+        if _start_ticks(root.pid) == root.start_ticks:
+            return pidfd
+        os.close(pidfd)
+    return None
+
+
+def _why_over(
+    request: Request, source: SequencerSource, note: Note, root_pidfd: int | None
+) -> Stopped | None:
+    if source.attached == 0:
+        return stopped_now("signal", "the recorder had ended it, and was killed before it had written all")
+    if source.attached < _PROGRAMS_OF_A_RECORDING:
+        return stopped_now(FAILURE, "the recorder was killed while it detached the programs one by one")
+    if note.root is None or root_pidfd is not None or (request.wait and source.live_tasks()):
+        return None
+    return stopped_now("pid", "it had ended before the recording was taken up")
+
+
+def _start_ticks(pid: int) -> int:
+    """When a process started, in clock ticks since boot (proc(5), field 22 of stat)."""
+    stat = Path(f"/proc/{pid}/stat").read_bytes()
+    return int(stat.rpartition(b")")[2].split()[19])

@@ -1,0 +1,112 @@
+"""What a pinned sequencer says about itself: enough for any later process to read it. Knows no ring.
+
+The note holds the capture document as it was when the programs were attached, who is followed, and the very
+object that was loaded, so that another version of this program finds the layout of the ring in it.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from linnix_rec.bpf import pins
+from linnix_rec.capture.document import CaptureDocument
+from linnix_rec.errors import LinnixRecError, RecordingError, UsageError
+
+#: Where this program's pins are: a directory a name.
+ROOM: Final = pins.BPFFS / "linnix-rec"
+
+_FORMAT: Final = "linnix-rec pin"
+_VERSION: Final = 1
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Root:
+    """The process whose tree is followed; its start, in clock ticks since boot, tells it from a later one."""
+
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is pinned beside the programs.
+
+    capture: the directory that a recorder fills, absolute; None if nobody reads all along (`arm`)
+    root: whose tree is followed; None for the whole host
+    redact: what a later recorder must take out, too
+    object: the object file's bytes
+    """
+
+    document: CaptureDocument
+    capture: str | None
+    root: Root | None
+    redact: str | None
+    object: bytes
+
+    def dump(self) -> bytes:
+        """One line of JSON, then the object."""
+        head = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "document": json.loads(self.document.dump()),
+            "capture": self.capture,
+            "root": None if self.root is None else asdict(self.root),
+            "redact": self.redact,
+        }
+        return json.dumps(head).encode() + b"\n" + self.object
+
+    @staticmethod
+    def parse(content: bytes, name: str) -> "Note":
+        """Read a note; `name` stands in the RecordingError of one that can't be read."""
+        head, _, loaded_object = content.partition(b"\n")
+        try:
+            value = json.loads(head)
+            if value["format"] != _FORMAT or value["version"] > _VERSION:
+                raise RecordingError(f"{name} was pinned by a newer linnix-rec: use that one")
+            document = CaptureDocument.parse(json.dumps(value["document"]).encode(), name)
+            root = None if value["root"] is None else Root(**value["root"])
+            return Note(document, value["capture"], root, value["redact"], loaded_object)
+        except (ValueError, LookupError, TypeError) as error:
+            raise RecordingError(f"{name} was not pinned by linnix-rec: its note can't be read") from error
+
+
+def pin_directory(name: str) -> Path:
+    """Where a name's pins are, or would be; raises UsageError for what can't be a name."""
+    if _NAME.fullmatch(name) is None:
+        raise UsageError(f"{name!r} can't be a pin's name: take up to 64 letters, digits, - and _")
+    return ROOM / name
+
+
+def check_free(name: str) -> None:
+    """Raise UsageError unless a sequencer can be pinned under a name."""
+    if pin_directory(name).exists():
+        raise UsageError(
+            f"{name!r} is pinned already: `linnix-rec armed` shows what it is; go on with its capture by"
+            " `record --resume`, or end it by `disarm`, or take another name"
+        )
+
+
+def read_note(name: str) -> Note:
+    """The note of what is pinned under a name; raises UsageError if nothing is."""
+    directory = pin_directory(name)
+    try:
+        there = directory.is_dir()
+    except PermissionError as error:
+        raise RecordingError(f"can't look into {ROOM}: only its owner can; run it as root") from error
+    if not there:
+        raise UsageError(f"nothing is pinned under {name!r}: `linnix-rec armed` lists what is")
+    return Note.parse(pins.read_note(directory), str(directory))
+
+
+def pinned() -> dict[str, Note | LinnixRecError]:
+    """All notes by their names; of one that can't be read, why not."""
+    found: dict[str, Note | LinnixRecError] = {}
+    for name in pins.pinned_names(ROOM):
+        try:
+            found[name] = read_note(name)
+        except LinnixRecError as error:
+            found[name] = error
+    return found
