@@ -22,6 +22,7 @@ from linnix_rec.capture.files import Owner
 from linnix_rec.errors import LinnixRecError, RecordingError
 from linnix_rec.session.clock import boot_ns
 from linnix_rec.session.perf_witness import online_cpus
+from linnix_rec.session.privileges import drop_privileges
 from linnix_rec.sources.connector import RECEIVE_BUFFER_BYTES, ProcessConnector
 from linnix_rec.sources.connector_messages import KEPT, Heard, Rows
 
@@ -138,6 +139,7 @@ class ConnectorListener:
 
     def _run(self) -> None:
         try:
+            drop_privileges(())  # they are a thread's own, and reading needs none
             self._mark()
             self._ready.set()
             while not self._stopped():

@@ -119,7 +119,7 @@ def look_ahead(
 ) -> Remaining:
     """Find out what this recording will need, trying it where it depends on files.
 
-    directory: of the capture, which is there
+    directory: of the capture, which is there; to discard it its parent is written to
     owner: who gets it (uid, gid); None for nobody else
     """
     version = re.match(r"(\d+)\.(\d+)", platform.release())
@@ -129,7 +129,7 @@ def look_ahead(
         has_command=has_command,
         cgroup2=cgroup2,
         connector=connector,
-        for_directory=bypass_needed([directory], os.R_OK | os.W_OK | os.X_OK),
+        for_directory=bypass_needed([directory, directory.absolute().parent], os.R_OK | os.W_OK | os.X_OK),
         for_modules=bypass_needed(map(Path, sys.path), os.R_OK | os.X_OK),
     )
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnix_rec.errors import RecordingError
 from linnix_rec.session.command import Command, die_of, look_up_user
+from linnix_rec.session.privileges import forestall_threads
 from linnix_rec.session.request import FIRST_SEGMENT_SECONDS, Request, output_path, owner
 
 if TYPE_CHECKING:
@@ -31,11 +33,13 @@ def record(request: Request) -> int:
     Does not return if the command died of a signal: then this process dies of it too.
     """
     if request.resume is not None:
+        forestall_threads()
         return _resume(request)
     command = None
     if request.command:
         user = look_up_user(request.user) if request.user else None
         command = Command(request.command, user)
+    forestall_threads()  # in our own environment: the command has its copy already
     try:
         root = Followed(command.pid, command.pidfd) if command else _followed(request.pid)
         return _record(request, command, root)
@@ -93,8 +97,10 @@ def _record(request: Request, command: Command | None, root: Followed | None) ->
         prepare_directory(directory, request.force, owner())
         recording = None
         try:
-            evidence.open(directory, owner())
+            evidence.open()
             writer = begin(request, directory, source, evidence, root)
+            for remark in (*evidence.remarks, *_lower_privileges(request, directory, command)):
+                _tell(remark)
             recording = Recording(request, source, writer, wakeup, evidence)
             outcome = recording.run(command, None if root is None else root.pidfd)
         except BaseException:
@@ -129,7 +135,7 @@ def begin(
         source.mark(root.pidfd)
         if not request.command:
             source.adopt()
-    evidence.attached()
+    evidence.attached(directory, owner())
     document = first_document(request, source, clock.sample())
     writer = CaptureWriter(
         directory,
@@ -147,6 +153,28 @@ def begin(
     return writer
 
 
+def _lower_privileges(request: Request, directory: Path, command: Command | None) -> Iterator[str]:
+    """Give up what a running recording does not need; before this process starts threads of its own."""
+    from linnix_rec.session.cgroups import cgroup2_mount
+    from linnix_rec.session.privileges import (
+        capabilities_needed_later,
+        drop_privileges,
+        held_capabilities,
+        look_ahead,
+    )
+
+    remaining = look_ahead(
+        directory,
+        owner=owner(),
+        has_command=command is not None,
+        cgroup2=cgroup2_mount() is not None,
+        connector="connector" in request.witnesses,
+    )
+    dropped = drop_privileges(capabilities_needed_later(remaining, held_capabilities()))
+    for name in dropped.threads_beyond:
+        yield f"a thread of this process, {name}, keeps its capabilities: it was started before"
+
+
 def _resume(request: Request) -> int:
     from linnix_rec.session.evidence import Evidence
     from linnix_rec.session.recording import CAUGHT_SIGNALS, Recording
@@ -157,9 +185,11 @@ def _resume(request: Request) -> int:
     taken_up = take_up(request)
     with (
         taken_up.source as source,
-        Evidence(prove=False, witnesses=()) as evidence,
+        Evidence() as evidence,
         Wakeup(CAUGHT_SIGNALS) as wakeup,
     ):
+        for remark in _lower_privileges(taken_up.request, request.resume, None):
+            _tell(remark)
         recording = Recording(taken_up.request, source, taken_up.writer, wakeup, evidence)
         if taken_up.over is not None:
             outcome = recording.finish(taken_up.over)

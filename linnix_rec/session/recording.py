@@ -16,6 +16,7 @@ from linnix_rec.session import clock
 from linnix_rec.session.cgroups import CgroupPaths
 from linnix_rec.session.command import Command
 from linnix_rec.session.evidence import Evidence
+from linnix_rec.session.notify import ServiceManager
 from linnix_rec.session.pump import Pump
 from linnix_rec.session.request import Request
 from linnix_rec.session.status import Progress, StatusLine
@@ -26,7 +27,7 @@ READ_TICKETS: Final = 1 << 14  # at a time: 2 MiB of slots, which fit a core's c
 IDLE_SECONDS: Final = 0.25
 # A ring is left alone for no longer than half of it takes to fill at this rate.
 PEAK_TICKETS_PER_SECOND: Final = 1 << 20
-CLOCK_SECONDS: Final = 1.0
+LOOK_UP_SECONDS: Final = 1.0  # from the ring, to the clock and the service manager
 CLOCK_STEP_NS: Final = 1_000_000
 TREE_SECONDS: Final = 0.25  # between two looks at all tasks
 
@@ -73,14 +74,16 @@ class Recording:
         writer: CaptureWriter,
         wakeup: Wakeup,
         evidence: Evidence,
+        manager: ServiceManager | None = None,
     ) -> None:
         self._request = request
         self._source = source
         self._writer = writer
         self._wakeup = wakeup
         self._evidence = evidence
+        self._manager = manager or ServiceManager()
         self._clock = clock.sample()
-        self._clock_read = time.monotonic()
+        self._looked_up = time.monotonic()
         self._new_samples: list[ClockSample] = [self._clock] if writer.document.resumptions else []
         self._tree_looked = -TREE_SECONDS
         self._live_tasks = 0
@@ -131,6 +134,7 @@ class Recording:
         if command is not None:
             command.release()
         self.begun = True
+        self._manager.ready()
         if root_pidfd is not None:
             self._wakeup.watch(root_pidfd)
 
@@ -153,8 +157,11 @@ class Recording:
             stopped = self._reason_to_stop(command, root_pidfd, deadline)
             if stopped is not None:
                 return stopped
-            self._read_clock()
+            if self._once_a_second():
+                self._read_clock()
+                self._manager.status(self._progress().line())
             status.show(self._progress())
+            self._manager.alive()
             seconds = 0.0 if busy else self._idle_seconds
             if deadline is not None:
                 seconds = max(0.0, min(seconds, deadline - time.monotonic()))
@@ -212,10 +219,14 @@ class Recording:
         # Who was born during the look was perhaps not looked at, but it has taken a ticket.
         return self._source.live_tasks() > 0 or self._source.issued != issued
 
+    def _once_a_second(self) -> bool:
+        now = time.monotonic()
+        if now - self._looked_up < LOOK_UP_SECONDS:
+            return False
+        self._looked_up = now
+        return True
+
     def _read_clock(self) -> None:
-        if time.monotonic() - self._clock_read < CLOCK_SECONDS:
-            return
-        self._clock_read = time.monotonic()
         sample = clock.sample()
         if abs(_offset_ns(sample) - _offset_ns(self._clock)) >= CLOCK_STEP_NS:
             self._clock = sample
@@ -238,14 +249,15 @@ class Recording:
 
     def _end(self, stopped: Stopped, failure: LinnixRecError | None) -> Outcome:
         """Detach, write what is in the ring, close the capture."""
+        self._manager.stopping()
         if self._source.attached:
             if self._request.tree_only:
                 self._live_tasks = self._source.live_tasks()
             self._list_tasks()
         self._evidence.detaching()
         self._source.detach()
-        self._evidence.detached()
         try:
+            self._evidence.detached()
             self._drain_to_the_end()
             self._pump.finish()
         except LinnixRecError as error:

@@ -37,6 +37,10 @@ class Progress:
     lost: int
     bytes_written: int
 
+    def line(self) -> str:
+        """For `systemctl status`."""
+        return f"{self.events:,} events, lag {self.lag:,}, lost {self.lost:,}, {bytes_in_words(self.bytes_written)}"
+
 
 class StatusLine:
     """Redraws itself in place on a terminal; elsewhere it is silent."""
