@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from linnix_rec.capture.text import printable
+from linnix_rec.capture import limits
+from linnix_rec.capture.text import shown
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def _decode(type_: Any, value: object, where: str) -> object:
     if origin is Mapping:
         inner = typing.get_args(type_)[1]
         return {
-            _text(key, where): _decode(inner, item, f"{where}.{printable(key)}")
+            _text(key, where): _decode(inner, item, f"{where}.{shown(key)}")
             for key, item in _object(value, where)
         }
     return _decode_scalar(type_, value, where)
@@ -60,6 +61,8 @@ def _decode_scalar(type_: Any, value: object, where: str) -> object:
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str):
         raise MalformedError(f"{where} is not a string")
+    if len(value) > limits.DOCUMENT_STRING_CHARACTERS:
+        raise MalformedError(f"{where} has {len(value)} characters")
     try:
         value.encode()
     except UnicodeEncodeError:

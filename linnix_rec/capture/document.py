@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from linnix_rec.capture import limits
 from linnix_rec.capture.decode import MalformedError, decode
+from linnix_rec.capture.opening import read_file
 from linnix_rec.capture.schema import FORMAT_VERSION
-from linnix_rec.capture.text import printable
+from linnix_rec.capture.text import shown
 from linnix_rec.errors import UnreadableCaptureError
 
 DOCUMENT_NAME: Final = "capture.json"
@@ -267,15 +269,12 @@ class CaptureDocument:
     @staticmethod
     def load(path: Path) -> "CaptureDocument":
         """Read a capture.json; raises UnreadableCaptureError."""
-        try:
-            raw = path.read_bytes()
-        except OSError as error:
-            raise UnreadableCaptureError(f"can't read {path}: {error.strerror}") from error
-        return CaptureDocument.parse(raw, str(path))
+        return CaptureDocument.parse(read_file(path, limits.DOCUMENT_BYTES), str(path))
 
     @staticmethod
     def parse(raw: bytes, name: str) -> "CaptureDocument":
         """Read a document from its bytes; `name` stands in the message of UnreadableCaptureError."""
+        _check_size(raw, name)
         try:
             value = json.loads(raw)
         except (ValueError, RecursionError) as error:
@@ -303,6 +302,19 @@ class CaptureDocument:
         return (json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
 
 
+def _check_size(raw: bytes, name: str) -> None:
+    """Refuse what would take much more memory as objects than as JSON."""
+    containers, strings = raw.count(b"[") + raw.count(b"{"), raw.count(b'"') // 2
+    if (
+        len(raw) > limits.DOCUMENT_BYTES
+        or containers > limits.DOCUMENT_CONTAINERS
+        or strings > limits.DOCUMENT_STRINGS
+    ):
+        raise UnreadableCaptureError(
+            f"{name} is too large: {len(raw)} bytes with {containers} lists and objects, {strings} strings"
+        )
+
+
 def _check(document: CaptureDocument, name: str) -> None:
     """Refuse what has the right types, and still can't be."""
     if document.format_version < 1:
@@ -310,5 +322,5 @@ def _check(document: CaptureDocument, name: str) -> None:
         raise UnreadableCaptureError(f"{name} is damaged: there is no format version {version}")
     for segment in document.segments:
         if not _SEGMENT_NAME.fullmatch(segment.name):
-            wrong = printable(segment.name)
+            wrong = shown(segment.name)
             raise UnreadableCaptureError(f"{name} is damaged: no segment is called {wrong}")

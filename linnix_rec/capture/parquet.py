@@ -29,6 +29,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linnix_rec.capture import limits
 from linnix_rec.capture.schema import EVENT_SCHEMA, FORMAT_VERSION, KINDS, NAME
 from linnix_rec.errors import UnreadableCaptureError
 
@@ -154,7 +155,13 @@ def parquet_writer(sink: Any) -> pq.ParquetWriter:
 
 def parquet_file(source: Any) -> pq.ParquetFile:
     """Open a Parquet file for streaming reads by one thread; names come as dictionaries."""
-    return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
+    return pq.ParquetFile(
+        source,
+        pre_buffer=False,
+        page_checksum_verification=True,
+        thrift_string_size_limit=limits.FOOTER_STRING_BYTES,
+        thrift_container_size_limit=limits.FOOTER_LIST,
+    )
 
 
 def segment_metadata(path: Path) -> SegmentMetadata:

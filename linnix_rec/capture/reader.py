@@ -7,7 +7,9 @@ and text are checked on the way in, so a consumer meets EVENT_SCHEMA or that err
 
 import os
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +21,13 @@ from numpy.typing import NDArray
 from linnix_rec.capture import columns as views
 from linnix_rec.capture.digest import Finding, SegmentFile, compare_files, sha256_of
 from linnix_rec.capture.document import DOCUMENT_NAME, CaptureDocument, Segment
+from linnix_rec.capture.opening import open_file
+from linnix_rec.capture.pages import check_claims, check_footer_size, check_row_group
 from linnix_rec.capture.parquet import SegmentMetadata, parquet_file
 from linnix_rec.capture.retention import is_leftover
 from linnix_rec.capture.schema import EVENT_SCHEMA
 from linnix_rec.capture.text import printable
+from linnix_rec.capture.values import check_values
 from linnix_rec.errors import UnreadableCaptureError
 
 __all__ = ["Capture", "Finding", "SegmentFile", "adopted", "open_capture"]
@@ -32,8 +37,6 @@ BATCH_ROWS: Final = 1 << 16
 _LOOKS: Final = 5
 #: So many missing segments are named in one line.
 _NAMED_MISSING: Final = 3
-
-_NEVER_NULL: Final = [field.name for field in EVENT_SCHEMA if not field.nullable]
 
 #: What pyarrow raises on a file that is not what it says it is; ArrowException covers most.
 _DAMAGE: Final = (OSError, pa.ArrowException, ValueError, TypeError, KeyError, OverflowError, MemoryError)
@@ -237,25 +240,26 @@ def adopted(document: CaptureDocument, strays: Sequence[Path]) -> list[SegmentFi
     return found
 
 
-def _open(path: Path) -> pq.ParquetFile:
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[pq.ParquetFile, FileIO]]:
+    """Open a segment, and its bytes; whatever is wrong with it is an UnreadableCaptureError inside, too."""
     if not os.path.lexists(path):
         raise UnreadableCaptureError(f"can't read segment {path}: it has been removed meanwhile")
-    if not path.is_file():
-        raise UnreadableCaptureError(f"can't read segment {path}: it is not a file")
-    try:
-        return parquet_file(pa.OSFile(os.fsencode(path), "rb"))
-    except _DAMAGE as error:
-        raise _damaged(path, error) from error
+    with open_file(path, "segment ") as raw:
+        try:
+            check_footer_size(raw)
+            with parquet_file(pa.OSFile(os.fsencode(path), "rb")) as file:
+                check_claims(file.metadata)
+                yield file, raw
+        except _DAMAGE as error:
+            raise _damaged(path, error) from error
 
 
 def _open_segment(path: Path) -> SegmentFile:
-    with _open(path) as file:
-        try:
-            metadata = SegmentMetadata.from_keys(file.metadata.metadata or {}, str(path))
-            _check_columns(file.schema_arrow, path)
-            return SegmentFile(path, metadata, file.metadata.num_rows)
-        except _DAMAGE as error:
-            raise _damaged(path, error) from error
+    with _open(path) as (file, _):
+        metadata = SegmentMetadata.from_keys(file.metadata.metadata or {}, str(path))
+        _check_columns(file.schema_arrow, path)
+        return SegmentFile(path, metadata, file.metadata.num_rows)
 
 
 def _check_columns(schema: pa.Schema, path: Path) -> None:
@@ -272,26 +276,18 @@ def _check_columns(schema: pa.Schema, path: Path) -> None:
 def _segment_batches(
     path: Path, read: list[str], chosen: _Choice, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
-    with _open(path) as file:
-        try:
-            seq_column = file.schema_arrow.get_field_index("seq")
-            groups = [
-                group
-                for group in range(file.num_row_groups)
-                if chosen.may_be_in_row_group(file.metadata.row_group(group), seq_column)
-            ]
-            for batch in file.iter_batches(batch_rows, groups, read, use_threads=False):
-                _check_values(batch, path)
-                yield batch
-        except _DAMAGE as error:
-            raise _damaged(path, error) from error
-
-
-def _check_values(batch: pa.RecordBatch, path: Path) -> None:
-    batch.validate(full=True)  # names that are no UTF-8, indices outside of their dictionary
-    for name in _NEVER_NULL:
-        if name in batch.schema.names and batch.column(name).null_count:
-            raise UnreadableCaptureError(f"can't read segment {path}: its column {name} has nulls")
+    with _open(path) as (file, raw):
+        seq_column = file.schema_arrow.get_field_index("seq")
+        groups = [
+            group
+            for group in range(file.num_row_groups)
+            if chosen.may_be_in_row_group(file.metadata.row_group(group), seq_column)
+        ]
+        for group in groups:
+            check_row_group(raw, file.metadata.row_group(group), read)
+        for batch in file.iter_batches(batch_rows, groups, read, use_threads=False):
+            check_values(batch)
+            yield batch
 
 
 def _damaged(path: Path, error: BaseException) -> UnreadableCaptureError:

@@ -10,6 +10,8 @@ U+EF00 + byte (U+EF80..U+EFFF), the mapping known as OPTU-8. Valid UTF-8 that it
 import unicodedata
 from typing import Final
 
+from linnix_rec.capture import limits
+
 _ESCAPE_BASE: Final = 0xEF00
 _FIRST, _LAST = _ESCAPE_BASE + 0x80, _ESCAPE_BASE + 0xFF
 
@@ -63,6 +65,12 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text
     return "".join(map(_printable_character, text))
+
+
+def shown(text: str) -> str:
+    """Give text as `printable` does, cut short: for a message about what should not be there."""
+    cut = printable(text[: limits.SHOWN_CHARACTERS])
+    return cut if len(text) <= limits.SHOWN_CHARACTERS else cut + "..."
 
 
 def _printable_character(character: str) -> str:
