@@ -1,4 +1,4 @@
-"""Writes man/*.1 from the commands and from man/sections/*.txt; knows roff, and no command's work.
+"""Writes man/*.1 and *.8 from the commands and from man/sections/*.txt; knows roff, and no command's work.
 
 What a command says about itself is asked of the command: its usage, help and options, and the parts of
 its epilog that have a heading (`Exit status:`, `Examples:`). What it can't know (signals, overhead, limits,
@@ -29,6 +29,8 @@ from linnix_rec.cli.options import common_options
 MAN = Path(__file__).resolve().parent
 COMMANDS = ("record", "show", "verify", "replay", "doctor")
 
+_MANUALS = {1: "User Commands", 8: "System Administration"}
+
 _HEADING = re.compile(r"[A-Z][A-Z ]+")
 _ITEM = re.compile(r"(.+?) :: (.+)")
 _EPILOG_HEADING = re.compile(r"(?:The )?(\w[\w ]*?)(?: \((.+)\))?:")
@@ -43,6 +45,7 @@ def pages() -> dict[str, str]:
         command = main.get_command(root, name)
         assert command is not None, name
         written[f"{PROGRAM}-{name}.1"] = _command_page(command, click.Context(command, root, name))
+    written[f"{PROGRAM}.service.8"] = _service_page()
     return written
 
 
@@ -69,11 +72,19 @@ def _command_page(command: click.Command, context: click.Context) -> str:
     )
 
 
-def _page(name: str, summary: str, synopsis: list[str], body: list[str], sections: str) -> str:
+def _service_page() -> str:
+    """The page of the systemd unit, of which no command knows."""
+    name = f"{PROGRAM}.service"
+    return _page(name, "record every process of this host, always", [_bold(name)], [], "service", chapter=8)
+
+
+def _page(
+    name: str, summary: str, synopsis: list[str], body: list[str], sections: str, *, chapter: int = 1
+) -> str:
     text = (MAN / "sections" / f"{sections}.txt").read_text(encoding="utf-8")
     lines = [
         '.\\" Written by man/generate.py from the command and man/sections/; change those.',
-        f'.TH "{_escape(name.upper())}" 1 "" "{PROGRAM} {__version__}" "User Commands"',
+        f'.TH "{_escape(name.upper())}" {chapter} "" "{PROGRAM} {__version__}" "{_MANUALS[chapter]}"',
         ".SH NAME",
         f"{_escape(name)} \\- {_inline(summary[:1].lower() + summary[1:])}",
         ".SH SYNOPSIS",
@@ -232,13 +243,13 @@ def _escape(text: str) -> str:
 def out_of_step() -> list[str]:
     """The pages that are missing, differ from what the commands say, or belong to no command."""
     wanted = pages()
-    there = {path.name: path.read_text(encoding="utf-8") for path in MAN.glob("*.1")}
+    there = {path.name: path.read_text(encoding="utf-8") for path in MAN.glob("*.[18]")}
     return sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name))
 
 
 def write() -> None:
     wanted = pages()
-    for path in MAN.glob("*.1"):
+    for path in MAN.glob("*.[18]"):
         if path.name not in wanted:
             path.unlink()
     for name, text in wanted.items():
