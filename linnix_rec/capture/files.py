@@ -5,8 +5,9 @@ Works on Linux, macOS and Windows: what a system lacks (owners, syncing of direc
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
@@ -45,17 +46,24 @@ def publish(partial: Path, final: Path) -> None:
 
 def write_whole(path: Path, content: bytes, owner: Owner | None) -> None:
     """Replace a file's content atomically and durably."""
+    write_streamed(path, lambda file: file.write(content), owner)
+
+
+def write_streamed(path: Path, write: Callable[[BinaryIO], object], owner: Owner | None) -> int:
+    """Replace a file by what `write` writes, atomically and durably, and give its size in bytes."""
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     descriptor = create(partial, owner)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+            size_bytes = file.tell()
+    except BaseException:
         remove(partial)
         raise
     publish(partial, path)
+    return size_bytes
 
 
 def remove(path: Path) -> None:

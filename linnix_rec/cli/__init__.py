@@ -24,7 +24,12 @@ PROGRAM = "linnix-rec"
 COMPLETE_VARIABLE = "_LINNIX_REC_COMPLETE"
 
 # In the order in which a newcomer meets them, which is also the order of `--help`.
-COMMANDS = ("record", "show", "verify", "replay", "doctor", "completion")
+COMMANDS = (
+    *("record", "show", "verify", "replay"),
+    *("arm", "armed", "dump", "import", "disarm"),
+    *("doctor", "completion"),
+)
+_MODULES = {"import": "import_image"}  # as Python has another use for the word
 
 HELP = """A flight recorder for Linux processes.
 
@@ -52,7 +57,7 @@ class CommandLine(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"linnix_rec.cli.{cmd_name}").command
+        command: click.Command = import_module(f"linnix_rec.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         add_common_options(command)
         return command
 

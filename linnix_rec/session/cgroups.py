@@ -7,6 +7,7 @@ kernel itself resolves it (open_by_handle_at(2)); nothing is walked.
 import ctypes
 import os
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -46,16 +47,18 @@ class CgroupPaths:
 
     def observe(self, batch: pa.RecordBatch) -> bool:
         """Look up the ids of a batch that were not seen before; whether there were any with a path."""
-        if self._descriptor < 0:
-            return False
         known = len(self.paths)
-        for cgroup_id in pc.unique(batch.column("cgroup_id")).to_pylist():
+        self.look_up(pc.unique(batch.column("cgroup_id")).to_pylist())
+        return len(self.paths) > known
+
+    def look_up(self, cgroup_ids: Iterable[int | None]) -> None:
+        """Look up those ids that were not asked for before."""
+        for cgroup_id in cgroup_ids if self._descriptor >= 0 else ():
             if cgroup_id and cgroup_id not in self._asked:
                 self._asked.add(cgroup_id)
-                path = self._look_up(cgroup_id)
+                path = self._path_of(cgroup_id)
                 if path is not None:
                     self.paths[str(cgroup_id)] = path
-        return len(self.paths) > known
 
     def close(self) -> None:
         """Let go of the mount."""
@@ -63,7 +66,7 @@ class CgroupPaths:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _look_up(self, cgroup_id: int) -> str | None:
+    def _path_of(self, cgroup_id: int) -> str | None:
         number = _OPEN_BY_HANDLE_AT.get(platform.machine())
         if number is None:
             return None

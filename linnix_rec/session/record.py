@@ -41,7 +41,7 @@ def record(request: Request) -> int:
         command = Command(request.command, user)
     forestall_threads()  # in our own environment: the command has its copy already
     try:
-        root = Followed(command.pid, command.pidfd) if command else _followed(request.pid)
+        root = Followed(command.pid, command.pidfd) if command else followed(request.pid)
         return _record(request, command, root)
     finally:
         if command is not None:
@@ -56,7 +56,8 @@ class Followed:
     pidfd: int
 
 
-def _followed(pid: int | None) -> Followed | None:
+def followed(pid: int | None) -> Followed | None:
+    """The process of that id, if one is given; raises RecordingError if there is none."""
     if pid is None:
         return None
     try:

@@ -74,14 +74,13 @@ class Recording:
         writer: CaptureWriter,
         wakeup: Wakeup,
         evidence: Evidence,
-        manager: ServiceManager | None = None,
     ) -> None:
         self._request = request
         self._source = source
         self._writer = writer
         self._wakeup = wakeup
         self._evidence = evidence
-        self._manager = manager or ServiceManager()
+        self._manager = ServiceManager()
         self._clock = clock.sample()
         self._looked_up = time.monotonic()
         self._new_samples: list[ClockSample] = [self._clock] if writer.document.resumptions else []

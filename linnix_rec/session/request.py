@@ -76,6 +76,11 @@ def output_path(request: Request, now: datetime | None = None) -> Path:
         what = re.sub(r"[^A-Za-z0-9._+-]", "_", os.path.basename(request.command[0])) or "command"
     else:
         what = f"pid{request.pid}" if request.pid is not None else "host"
+    return utc_name(what, now)
+
+
+def utc_name(what: str, now: datetime | None = None) -> Path:
+    """`./WHAT-<UTC time>.lrec`."""
     moment = now or datetime.now(timezone.utc)
     return Path(f"{what}-{moment:%Y%m%dT%H%M%SZ}{CAPTURE_SUFFIX}")
 

@@ -39,7 +39,8 @@ class Progress:
 
     def line(self) -> str:
         """For `systemctl status`."""
-        return f"{self.events:,} events, lag {self.lag:,}, lost {self.lost:,}, {bytes_in_words(self.bytes_written)}"
+        size = bytes_in_words(self.bytes_written)
+        return f"{self.events:,} events, lag {self.lag:,}, lost {self.lost:,}, {size}"
 
 
 class StatusLine:
