@@ -23,7 +23,6 @@ from linnix_rec.errors import LinnixRecError, RecordingError
 from linnix_rec.session.clock import boot_ns
 from linnix_rec.session.perf_witness import online_cpus
 from linnix_rec.session.privileges import drop_privileges
-from linnix_rec.session.privileges import drop_privileges
 from linnix_rec.sources.connector import RECEIVE_BUFFER_BYTES, ProcessConnector
 from linnix_rec.sources.connector_messages import KEPT, Heard, Rows
 
