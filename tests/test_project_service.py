@@ -36,7 +36,7 @@ def test_its_command_line_is_one_that_record_takes(service: dict[str, str]) -> N
     assert context.params["pin"] == "host"
     assert context.params["segment_seconds"] == 60
     assert context.params["keep_bytes"] == 10 << 30
-    assert context.params["keep_seconds"] == 7 * 24 * 3600
+    assert context.params["keep_seconds"] == 24 * 3600
     assert context.params["argv"] == ()
 
 

@@ -84,7 +84,7 @@ class CaptureWriter:
         self._document = document
         self._segment_rows = segment_rows
         self._segment_seconds = segment_seconds
-        self._open_seconds = segment_seconds if first_segment_seconds is None else first_segment_seconds
+        self._open_seconds = min(segment_seconds, first_segment_seconds or segment_seconds)
         self._retention = Retention(keep_bytes, None if keep_seconds is None else int(keep_seconds * 1e9))
         self._owner = owner
         self._clock = clock

@@ -62,6 +62,41 @@ def test_segments_turn_over_by_time_without_events(tmp_path: Path) -> None:
     assert writer.durable_seq == 3
 
 
+@pytest.mark.parametrize(
+    ("segment_seconds", "first_segment_seconds", "closed_s"),
+    [
+        (10.0, 1.0, [1, 4, 9, 18, 29, 40]),  # the next one is opened a second after the last was closed
+        (60.0, 1.0, [1, 4, 9, 18, 35, 68, 129]),
+        (3.0, None, [3, 7, 11]),
+        (2.0, 5.0, [2, 5, 8]),
+    ],
+)
+def test_segments_stay_open_for_twice_as_long_each_time_up_to_what_was_asked(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    segment_seconds: float,
+    first_segment_seconds: float | None,
+    closed_s: list[int],
+) -> None:
+    now_s = [0]
+    monkeypatch.setattr(segment.time, "monotonic", lambda: now_s[0])
+    prepare_directory(tmp_path / "a.lrec", force=False)
+    writer = CaptureWriter(
+        tmp_path / "a.lrec",
+        document(),
+        segment_seconds=segment_seconds,
+        first_segment_seconds=first_segment_seconds,
+    )
+    batch, closed = forks(200), []
+    while len(closed) < len(closed_s):
+        writer.write(batch.slice(now_s[0], 1))
+        if writer.durable_seq == writer.end_seq:
+            closed.append(now_s[0])
+        now_s[0] += 1
+    writer.abandon()
+    assert closed == closed_s
+
+
 def test_a_young_segment_stays_open_and_out_of_every_parquet_glob(tmp_path: Path) -> None:
     writer = new_writer(tmp_path / "a.lrec")
     writer.write(forks(3))
