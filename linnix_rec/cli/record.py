@@ -117,6 +117,10 @@ Examples:
     help="Keep programs and ring under NAME in bpffs: the kernel goes on recording if the recorder dies.",
 )  # fmt: skip
 @click.option(
+    "--take-up", is_flag=True,
+    help="If NAME is pinned already, and its recorder has died, go on with its capture.",
+)  # fmt: skip
+@click.option(
     "--resume", type=click.Path(path_type=Path), metavar="CAPTURE",
     help="Go on with CAPTURE, recorded with --pin by a recorder that has died.",
 )  # fmt: skip
@@ -161,6 +165,8 @@ def command(argv: tuple[str, ...], **options: Any) -> int:
         raise click.UsageError("--pid and COMMAND exclude each other")
     if options["user"] and not argv:
         raise click.UsageError("--user needs a COMMAND to run")
+    if options["take_up"] and options["pin"] is None:
+        raise click.UsageError("--take-up goes with --pin NAME")
     _check_evidence(options)
     if options["resume"] is not None:
         _check_resume(argv)

@@ -133,19 +133,22 @@ def _exit_detail(event: Event) -> str:
     code, signal = event.get("exit_code", 0), event.get("exit_signal", 0)
     core = ", core dumped" if event.get("core_dumped") else ""
     how = f"{words.signal_name(signal)}{core}" if signal else f"code {code}"
-    used = f"cpu {words.duration(event['cpu_ns'])}" if event.get("cpu_ns") else ""
+    used = _cpu(event)
     if not event.get("last_thread"):
         return "  ".join(filter(None, [f"{how} of this thread only", used]))
     peak = f"peak {words.size(event['max_rss_bytes'])}" if event.get("max_rss_bytes") else ""
     return "  ".join(filter(None, [how, used, peak]))
 
 
+def _cpu(event: Event) -> str:
+    return f"cpu {words.duration(event['cpu_ns'])}" if event.get("cpu_ns") else ""
+
+
 def _task_detail(event: Event) -> str:
     kernel = ["kernel thread"] if event.get("task_flags", 0) & _PF_KTHREAD else []
     dead = ["dead already"] if event.get("exit_state", 0) else []
-    if event.get("tid") != event.get("tgid"):
-        return "existed before" + words.bracketed([*kernel, *dead])
-    return f"existed before, child of {event.get('parent_tgid')}" + words.bracketed([*kernel, *dead])
+    who = "thread" if event.get("tid") != event.get("tgid") else f"child of {event.get('parent_tgid')}"
+    return "  ".join(filter(None, [f"listed, {who}" + words.bracketed([*kernel, *dead]), _cpu(event)]))
 
 
 def _gap_detail(event: Event) -> str:

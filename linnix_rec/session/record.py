@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnix_rec.errors import RecordingError
+from linnix_rec.errors import RecordingError, UsageError
 from linnix_rec.session.command import Command, die_of, look_up_user
 from linnix_rec.session.privileges import forestall_threads
 from linnix_rec.session.request import FIRST_SEGMENT_SECONDS, Request, output_path, owner
@@ -32,8 +32,10 @@ def record(request: Request) -> int:
 
     Does not return if the command died of a signal: then this process dies of it too.
     """
-    if request.resume is not None:
+    if request.take_up or request.resume is not None:
         forestall_threads()
+        request = _resuming_what_is_pinned(request)
+    if request.resume is not None:
         return _resume(request)
     command = None
     if request.command:
@@ -46,6 +48,18 @@ def record(request: Request) -> int:
     finally:
         if command is not None:
             command.cancel()
+
+
+def _resuming_what_is_pinned(request: Request) -> Request:
+    """The request to resume, if the name to take up is pinned; else as it is."""
+    from linnix_rec.sources.pinned import pin_directory, read_note
+
+    if request.resume is not None or request.pin is None or not pin_directory(request.pin).exists():
+        return request
+    capture = read_note(request.pin).capture
+    if capture is None:
+        raise UsageError(f"{request.pin!r} is armed, not recorded: `linnix-rec disarm {request.pin}` ends it")
+    return replace(request, resume=Path(capture), pin=None)
 
 
 @dataclass(frozen=True)

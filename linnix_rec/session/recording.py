@@ -19,7 +19,7 @@ from linnix_rec.session.evidence import Evidence
 from linnix_rec.session.notify import ServiceManager
 from linnix_rec.session.pump import Pump
 from linnix_rec.session.request import Request
-from linnix_rec.session.status import Progress, StatusLine
+from linnix_rec.session.status import Progress, StatusLine, enough_slots
 from linnix_rec.session.wakeup import Wakeup
 from linnix_rec.sources.sequencer import SequencerSource
 
@@ -244,7 +244,14 @@ class Recording:
             self._writer.note(clock=(*self._writer.document.clock, *samples))
 
     def _progress(self) -> Progress:
-        return Progress(self._source.events, self._source.lag, self._source.lost, self._writer.bytes_written)
+        lapped = self._source.largest_lap
+        return Progress(
+            events=self._source.events,
+            lag=self._source.lag,
+            lost=self._source.lost,
+            bytes_written=self._writer.bytes_written,
+            enough_slots=enough_slots(self._source.ring_slots, lapped) if lapped else 0,
+        )
 
     def _end(self, stopped: Stopped, failure: LinnixRecError | None) -> Outcome:
         """Detach, write what is in the ring, close the capture."""

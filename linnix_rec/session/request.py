@@ -25,6 +25,7 @@ class Request:
     duration_s: stop then, whatever still runs
     buffer_bytes: bound on the batches between reader and writer
     pin: keep the programs and the ring under this name in bpffs: they outlive this process
+    take_up: if that name is pinned already, by a recorder that has died, go on with its capture
     resume: go on with this capture, whose recorder has died and whose programs are pinned
     prove: have the kernel count the programs' runs
     witnesses: "perf", "connector": who counts beside us
@@ -46,6 +47,7 @@ class Request:
     strict: bool = False
     quiet: bool = False
     pin: str | None = None
+    take_up: bool = False
     resume: Path | None = None
     prove: bool = False
     witnesses: tuple[str, ...] = ()

@@ -28,14 +28,20 @@ def seconds_in_words(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def enough_slots(ring_slots: int, largest_lap: int) -> int:
+    """The ring that would have lost nothing: `largest_lap` tickets were overwritten before they were read."""
+    return 1 << (ring_slots + largest_lap - 1).bit_length()
+
+
 @dataclass(frozen=True)
 class Progress:
-    """The figures of a moment; `lag` and `lost` in tickets."""
+    """The figures of a moment; `lag` and `lost` in tickets. `enough_slots` is 0 if the ring is large enough."""
 
     events: int
     lag: int
     lost: int
     bytes_written: int
+    enough_slots: int = 0
 
     def line(self) -> str:
         """For `systemctl status`."""
@@ -58,10 +64,11 @@ class StatusLine:
             return
         rate = (progress.events - self._events) / (now - self._drawn)
         self._drawn, self._events = now, progress.events
+        advice = f" (try --ring-slots {progress.enough_slots})" if progress.enough_slots else ""
         self._stream.write(
             f"\r\x1b[Krecording {seconds_in_words(now - self._started)}"
             f" · {progress.events:,} events · {rate:,.0f}/s · lag {progress.lag:,}"
-            f" · lost {progress.lost:,} · {bytes_in_words(progress.bytes_written)} · Ctrl-C ends"
+            f" · lost {progress.lost:,}{advice} · {bytes_in_words(progress.bytes_written)} · Ctrl-C ends"
         )
         self._stream.flush()
 

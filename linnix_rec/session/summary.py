@@ -8,7 +8,7 @@ from pathlib import Path
 from linnix_rec.capture.text import decode_bytes, printable
 from linnix_rec.session.recording import Outcome
 from linnix_rec.session.request import Request
-from linnix_rec.session.status import bytes_in_words, seconds_in_words
+from linnix_rec.session.status import bytes_in_words, enough_slots, seconds_in_words
 
 
 def summary(request: Request, directory: Path, outcome: Outcome) -> Iterator[str]:
@@ -29,7 +29,7 @@ def summary(request: Request, directory: Path, outcome: Outcome) -> Iterator[str
         size = bytes_in_words(outcome.bytes_written)
         yield f"{outcome.events:,} events {in_time}, {loss}{laps}; {size} in {name}"
     if outcome.largest_lap:
-        enough = 1 << (request.ring_slots + outcome.largest_lap - 1).bit_length()
+        enough = enough_slots(request.ring_slots, outcome.largest_lap)
         yield f"the ring was too small for this load: try --ring-slots {enough}"
     if request.tree_only and outcome.live_tasks > 0:
         what = "task" if outcome.live_tasks == 1 else "tasks"

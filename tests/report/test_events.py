@@ -38,7 +38,7 @@ def table(story: Story, **style: object) -> list[str]:
 def test_table_is_read_by_a_stranger(story: Story) -> None:
     assert table(story) == [
         "SEQ       TIME  CPU  KIND  PID/TID  COMM  WHAT",
-        "  0  +0.001000    0  task  100      sh    existed before, child of 1",
+        "  0  +0.001000    0  task  100      sh    listed, child of 1",
         "  1  +0.002000    0  fork  100      sh    -> 101 (vfork)",
         "  2  +0.003000    0  exec  101      env   env 'a b' (/usr/bin/env)",
         "  4  +0.004000    0  fork  101      env   -> thread 102",
