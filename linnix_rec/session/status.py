@@ -29,7 +29,7 @@ def seconds_in_words(seconds: float) -> str:
 
 
 def enough_slots(ring_slots: int, largest_lap: int) -> int:
-    """The ring that would have lost nothing: `largest_lap` tickets were overwritten before they were read."""
+    """The ring that would have lost nothing, where `largest_lap` tickets were overwritten unread."""
     return 1 << (ring_slots + largest_lap - 1).bit_length()
 
 
