@@ -104,7 +104,7 @@ def _read(capture: Capture) -> tuple[Lineage, tuple[RuleResult, ...]]:
     from linnix_rec.replay.rows import COLUMNS
 
     check = CausalCheck(
-        capture.document.started.attached_boot_ns,
+        capture.document.births_known_from_ns,
         lambda: capture.batches(CAUSAL_COLUMNS, batch_rows=_BATCH_ROWS),
     )
     builder = LineageBuilder()
@@ -141,7 +141,7 @@ def _report(capture: Capture, lineage: Lineage, rules: tuple[RuleResult, ...]) -
     from linnix_rec.report.chains import tally_line
     from linnix_rec.report.verdict import Counts, causal_line
 
-    tally = lineage.tally(capture.document.started.attached_boot_ns)
+    tally = lineage.tally(capture.document.births_known_from_ns)
     reading.say(tally_line(tally))
     counts = Counts(lineage.events, tally.lost_tickets, capture.missing_tickets)
     reading.say(causal_line(rules, counts, str(capture.path)))
