@@ -50,7 +50,8 @@ class Gap:
 class Ring:
     """The memory that producers and consumer share.
 
-    slots: (N,) in the slot's dtype, N a power of two
+    slots: (N,) in the slot's dtype, N a power of two; not 1, as ticket t-1 when ready would then leave the
+        stamp of ticket t when given up
     next_ticket: (1,) uint64, tickets issued
     abandon_log: (entries,) uint64, first ticket << 8 | span; 0 where never written
     """
@@ -60,8 +61,8 @@ class Ring:
     abandon_log: Words
 
     def __post_init__(self) -> None:
-        if len(self.slots) & (len(self.slots) - 1):
-            raise ValueError(f"a ring of {len(self.slots)} slots: not a power of two")
+        if len(self.slots) < 2 or len(self.slots) & (len(self.slots) - 1):
+            raise ValueError(f"a ring of {len(self.slots)} slots: not a power of two from 2 on")
 
     @property
     def size(self) -> int:
@@ -96,7 +97,8 @@ class Cursor:
         """Yield what can be said now of at most some `limit` tickets, in order.
 
         With `final` no producer runs any more: a slot that is not ready never will be, and everything up
-        to `next_ticket` is accounted for.
+        to `next_ticket` is accounted for. What was yielded is not yielded again, even if the caller stops
+        there.
         """
         limit = max(limit, SPAN_MAX)
         while True:
@@ -167,16 +169,16 @@ class Cursor:
             yield from self._lose(self.seq + kept, "lapped")
             copied = copied[kept:]
         else:
-            # After a gap the first slot may stand in the middle of a span, whose event is lost.
+            # After a gap, or where a reading begins, the first slot may stand inside of a span: it is lost.
             kept = next_span(copied, 0)
             if kept:
-                assert self._gap is not None, "a run begins inside a span"
-                yield from self._lose(self.seq + kept, self._gap.reason)
+                yield from self._lose(self.seq + kept, self._gap.reason if self._gap else "lapped")
                 copied = copied[kept:]
         if len(copied):
             yield from self._flush_gap()
-            yield Run(self.seq, copied)
-            self.seq += len(copied)
+            run = Run(self.seq, copied)
+            self.seq = run.end
+            yield run
 
     def _overtaken(self) -> tuple[int, str] | None:
         """The ring was lapped since `next_ticket` was read."""
@@ -186,27 +188,46 @@ class Cursor:
     def _abandoned_to(self, final: bool) -> tuple[int, str] | None:
         """Where the event at `seq` ends, if its producer gave it up.
 
-        The producer's log says so. The log is a hint and can overflow: then the ring's next lap, or the
-        end of the recording, tells.
+        The log says so, or the event's first slot, if its owner released it. The log is a hint and can
+        overflow, and a first slot that was never taken says nothing: then the ring's next lap tells, or the
+        end of the recording.
         """
+        end = self._logged_end() or self._released_end() or (self._end_here() if final else None)
+        # Memory that no producer of ours wrote may say anything: even then go on, and not too far.
+        return (min(max(end, self.seq + 1), self.ring.issued()), "abandoned") if end is not None else None
+
+    def _logged_end(self) -> int | None:
         entries = self.ring.abandon_log[self.ring.abandon_log != 0]
         firsts = entries >> np.uint64(ABANDON_SPAN_BITS)
         ends = firsts + (entries & np.uint64((1 << ABANDON_SPAN_BITS) - 1))
         here = np.flatnonzero((firsts <= self.seq) & (self.seq < ends))
-        if len(here):
-            return int(ends[here[0]]), "abandoned"
-        return (self.seq + self._span_here(), "abandoned") if final else None
+        return int(ends[here[0]]) if len(here) else None
 
-    def _span_here(self) -> int:
-        """How many tickets from `seq` on belong to one lost event, as far as ready slots still tell."""
+    def _released_end(self) -> int | None:
+        """Where the event at `seq` ends, as its first slot says with a stamp of `2 * seq`.
+
+        In that place no other ticket's stamp has this value, except that a slot never written has 0; so of
+        ticket 0 it says nothing. The owner wrote `span` before it released the slot, and to write there again
+        a producer must have claimed seq+N: `next_ticket` is read again, as for a row.
+        """
+        place = self.seq & (self.ring.size - 1)
+        if self.seq == 0 or int(self.ring.slots["stamp"][place]) != 2 * self.seq:
+            return None
+        load_fence()
+        span = int(self.ring.slots["span"][place])
+        load_fence()
+        return None if self._overtaken() else self.seq + span
+
+    def _end_here(self) -> int:
+        """Where the event at `seq` ends, as far as ready slots still tell."""
         for ahead in range(SPAN_MAX):
             slot = self.ring.slots[(self.seq + ahead) & (self.ring.size - 1)]
             if int(slot["stamp"]) == 2 * (self.seq + ahead) + 2:
                 index, span = int(slot["index"]), int(slot["span"])
-                return span - index + ahead if index >= ahead else ahead
+                return self.seq + ahead + (span - index if index >= ahead else 0)
             if self.seq + ahead + 1 == self.ring.issued():
                 break
-        return 1
+        return self.seq + 1
 
     def _lose(self, end: int, reason: str) -> Iterator[Gap]:
         """Move on to `end`; adjacent gaps of one reason are one."""
@@ -218,9 +239,9 @@ class Cursor:
         self.seq = end
 
     def _flush_gap(self) -> Iterator[Gap]:
-        if self._gap is not None:
-            yield self._gap
-            self._gap = None
+        gap, self._gap = self._gap, None
+        if gap is not None:
+            yield gap
 
 
 def whole_spans(slots: Slots) -> int:
@@ -235,4 +256,4 @@ def next_span(slots: Slots, at: int) -> int:
     if at >= len(slots):
         return len(slots)
     index, span = int(slots[at]["index"]), int(slots[at]["span"])
-    return at if index == 0 else min(at + span - index, len(slots))
+    return at if index == 0 else min(at + max(span - index, 1), len(slots))

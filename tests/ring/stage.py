@@ -76,15 +76,16 @@ class Memory:
         yield
         head = yield from self._take(event.first)
         if head is None:
-            self._abandon(event)
+            yield from self._abandon(event)
             return
         yield from self._write(event, 0)
         for index in range(1, span):
             taken = yield from self._take(event.first + index)
             if taken is None:
-                self._abandon(event)
+                event.abandoned = True
+                self.release(head, event.first)
                 yield
-                head["stamp"] = 2 * event.first
+                yield from self._abandon(event)
                 return
             yield from self._write(event, index)
             taken["stamp"] = 2 * (event.first + index) + 2
@@ -100,14 +101,26 @@ class Memory:
     def _slot(self, ticket: int) -> Any:
         return self.slots[ticket & (len(self.slots) - 1)]
 
+    def refuses(self, stamp: int, ticket: int) -> bool:
+        return bool(stamp & 1) or stamp > 2 * ticket
+
+    def swaps(self, found: int, expected: int) -> bool:
+        return found == expected
+
+    def index_of(self, index: int) -> int:
+        return index
+
+    def release(self, slot: Any, ticket: int) -> None:
+        slot["stamp"] = 2 * ticket
+
     def _take(self, ticket: int) -> Any:
         slot = self._slot(ticket)
         stamp = int(slot["stamp"])
         yield
-        if stamp & 1 or stamp > 2 * ticket:
+        if self.refuses(stamp, ticket):
             return None
         yield
-        if int(slot["stamp"]) != stamp:  # compare-and-swap: one step
+        if not self.swaps(int(slot["stamp"]), stamp):  # compare-and-swap: one step
             return None
         slot["stamp"] = 2 * ticket + 1
         yield
@@ -119,16 +132,17 @@ class Memory:
         slot["kind"] = EXEC if event.span > 1 else FORK
         slot["span"] = event.span
         yield
-        slot["index"] = index
+        slot["index"] = self.index_of(index)
         for at in (0, 56, 104):  # in both cache lines: a mix of two owners shows
             slot["text"][at : at + 8] = np.frombuffer(ticket.to_bytes(8, "little"), np.uint8)
             yield
 
-    def _abandon(self, event: Event) -> None:
-        entry = event.first << ABANDON_SPAN_BITS | event.span
-        self.log[self.logged % len(self.log)] = entry
-        self.logged += 1
+    def _abandon(self, event: Event) -> Producer:
         event.abandoned = True
+        place = self.logged % len(self.log)
+        self.logged += 1
+        yield
+        self.log[place] = event.first << ABANDON_SPAN_BITS | event.span
 
 
 def run_out(producer: Producer) -> None:
@@ -167,6 +181,9 @@ class SteppedWords:
         return self[:]
 
     def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, int):
+            self._step()
+            return self._words[key]
         if not isinstance(key, slice):
             return self._load()[key]
         loaded = np.empty_like(self._words[key])
@@ -191,8 +208,8 @@ class SteppedSlots:
         return len(self._slots)
 
     def __getitem__(self, key: Any) -> Any:
-        if key == "stamp":
-            return SteppedWords(self._slots["stamp"], self._step)
+        if isinstance(key, str):
+            return SteppedWords(self._slots[key], self._step)
         if isinstance(key, slice):
             return np.concatenate([self._copy(place) for place in range(len(self._slots))[key]])
         return self._copy(key)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from linnix_rec.ring import cursor as cursor_module
 from linnix_rec.ring.cursor import Cursor, Gap, Ring, Run, next_span, whole_spans
 from tests.ring.stage import Memory, Witness, run_out, slot_dtype
 
@@ -17,9 +18,10 @@ def test_a_slot_is_two_cache_lines_and_begins_with_its_stamp() -> None:
     assert dtype["text"].shape == (112,)
 
 
-def test_a_ring_whose_size_is_no_power_of_two_is_refused() -> None:
-    with pytest.raises(ValueError, match="a ring of 24 slots: not a power of two"):
-        Memory(24).ring()
+@pytest.mark.parametrize("slots", [0, 1, 24])
+def test_a_ring_whose_size_is_no_power_of_two_from_2_on_is_refused(slots: int) -> None:
+    with pytest.raises(ValueError, match=f"a ring of {slots} slots: not a power of two from 2 on"):
+        Memory(slots).ring()
 
 
 def test_an_empty_ring_gives_nothing() -> None:
@@ -150,6 +152,67 @@ def test_without_a_log_entry_the_cursor_waits_and_the_next_lap_tells() -> None:
     assert witness.rows == [1, *range(3, 17)]
 
 
+def test_a_first_slot_that_was_given_back_tells_what_the_log_no_longer_does() -> None:
+    memory = Memory(16)
+    memory.publish()
+    memory.slots["stamp"][3] = 1  # somebody else writes there, a lap behind
+    run_out(memory.produce(5))
+    memory.publish()
+    memory.log[:] = 0
+    witness = Witness(memory)
+    witness.catch_up()
+    assert witness.gaps == [Gap(1, 6, "abandoned")]
+    assert witness.rows == [0, 6]
+
+
+def test_a_slot_never_written_is_not_ticket_0_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(16)
+    writer = memory.produce(2)
+    next(writer)  # claimed, not taken: the stamp is 0, which is 2 * 0
+
+    def write_a_part() -> None:
+        monkeypatch.setattr(cursor_module, "load_fence", lambda: None)
+        for _ in range(4):
+            next(writer)
+
+    monkeypatch.setattr(cursor_module, "load_fence", write_a_part)
+    witness = Witness(memory)
+    witness.read()
+    assert (witness.gaps, witness.cursor.seq) == ([], 0)
+    monkeypatch.setattr(cursor_module, "load_fence", lambda: None)
+    run_out(writer)
+    witness.read_to_the_end()
+    assert (witness.rows, witness.gaps) == ([0], [])
+
+
+def test_a_first_slot_that_is_taken_anew_while_it_is_looked_at_tells_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its `span` is already that of another event."""
+    memory = Memory(16)
+    memory.publish()
+    memory.slots["stamp"][2] = 1
+    run_out(memory.produce(2))
+    memory.slots["stamp"][2] = 0
+    memory.log[:] = 0
+    witness = Witness(memory)
+    witness.read()
+    assert (witness.rows, witness.cursor.seq) == ([0], 1)
+
+    def lap() -> None:
+        monkeypatch.setattr(cursor_module, "load_fence", lambda: None)
+        for _ in range(14):
+            memory.publish()
+        memory.publish(16)  # begins with ticket 17, in the place of ticket 1
+
+    monkeypatch.setattr(cursor_module, "load_fence", lap)
+    witness.read()
+    assert witness.cursor.seq == 1
+    witness.read_to_the_end()
+    assert witness.gaps == [Gap(1, 17, "lapped")]
+    assert witness.rows == [0, 17]
+
+
 def test_a_final_read_needs_no_log_for_an_abandoned_span() -> None:
     memory = Memory(16)
     memory.publish()
@@ -226,6 +289,27 @@ def test_tickets_beyond_32_bits_are_told_apart() -> None:
         witness.read()
     assert witness.rows == list(range(first, first + 80, 2))
     assert witness.gaps == []
+
+
+def test_a_reading_that_begins_inside_a_span_begins_with_a_gap() -> None:
+    memory = Memory(16)
+    memory.publish(4)
+    memory.publish()
+    witness = Witness(memory, first=2)
+    gap, run = witness.cursor.read(100)
+    assert isinstance(run, Run)
+    assert (gap, run.seq, run.end) == (Gap(2, 4, "lapped"), 4, 5)
+
+
+def test_what_was_given_is_not_given_again_to_a_caller_that_stopped_there() -> None:
+    memory = Memory(16)
+    for _ in range(20):
+        memory.publish()
+    cursor = Cursor(memory.ring())
+    pieces = [next(cursor.read(100)) for _ in range(2)]
+    assert isinstance(pieces[1], Run)
+    assert (pieces[0], pieces[1].seq, pieces[1].end) == (Gap(0, 4, "lapped"), 4, 20)
+    assert list(cursor.read(100, final=True)) == []
 
 
 @pytest.mark.parametrize(

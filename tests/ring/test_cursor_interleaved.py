@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -36,7 +37,7 @@ class Weather:
 WEATHERS = st.builds(
     Weather,
     seed=st.integers(0, 1 << 32),
-    ring_bits=st.integers(4, 6),
+    ring_bits=st.integers(1, 6),
     log_entries=st.sampled_from([1, 2, 64]),
     longest_span=st.sampled_from([1, 2, 3, 16]),
     busy=st.sampled_from([0.0, 0.05, 0.3, 0.9]),
@@ -47,10 +48,10 @@ WEATHERS = st.builds(
 class Machine:
     """A few CPUs that run producers; those that sleep stay where they are while others lap the ring."""
 
-    def __init__(self, weather: Weather) -> None:
+    def __init__(self, weather: Weather, memory: type[Memory] = Memory) -> None:
         self.weather = weather
         self.random = Random(weather.seed)  # noqa: S311
-        self.memory = Memory(weather.slots, weather.log_entries)
+        self.memory = memory(weather.slots, weather.log_entries)
         self.to_start = EVENTS
         self.running: list[Producer] = []
         self.asleep: list[Producer] = []
@@ -83,8 +84,8 @@ class Machine:
             self.step()
 
 
-def live_through(weather: Weather, monkeypatch: pytest.MonkeyPatch) -> Witness:
-    machine = Machine(weather)
+def live_through(weather: Weather, monkeypatch: pytest.MonkeyPatch, memory: type[Memory] = Memory) -> Witness:
+    machine = Machine(weather, memory)
     monkeypatch.setattr(cursor_module, "load_fence", machine.while_reading)
     witness = Witness(machine.memory, machine.while_reading)
     while machine.alive:
@@ -92,6 +93,7 @@ def live_through(weather: Weather, monkeypatch: pytest.MonkeyPatch) -> Witness:
             machine.step()
         witness.read(machine.random.choice([1, 16, 20, 1000]))
     witness.read_to_the_end()
+    assert not (machine.memory.slots["stamp"] & 1).any(), "no slot is odd for ever"
     return witness
 
 
@@ -123,6 +125,54 @@ def test_the_weather_is_bad_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert min(reasons.values()) > 30
     assert overflowed > 10
     assert rows > 300
+
+
+class WithoutOddTest(Memory):
+    def refuses(self, stamp: int, ticket: int) -> bool:
+        return stamp > 2 * ticket
+
+
+class WithoutLaterTest(Memory):
+    def refuses(self, stamp: int, ticket: int) -> bool:
+        return bool(stamp & 1)
+
+
+class WithoutCompareAndSwap(Memory):
+    def swaps(self, found: int, expected: int) -> bool:
+        return True
+
+
+class WithoutIndex(Memory):
+    def index_of(self, index: int) -> int:
+        return 0
+
+
+class WithoutRelease(Memory):
+    def release(self, slot: Any, ticket: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (WithoutOddTest, "a mix of two events"),
+        (WithoutLaterTest, "was not abandoned"),
+        (WithoutCompareAndSwap, "a mix of two events"),
+        (WithoutIndex, "a run ends with its last span"),
+        (WithoutRelease, "no slot is odd for ever"),
+    ],
+)
+def test_producers_that_leave_a_part_of_the_protocol_out_are_found_out(
+    broken: type[Memory], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same weather as above: what it does not find is not there because of luck."""
+    found = []
+    for seed in range(200):
+        try:
+            live_through(Weather(seed, 1 + seed % 3, 2, 2, 0.3, 0.2), monkeypatch, broken)
+        except AssertionError as error:
+            found.append(str(error))
+    assert any(why in reason for reason in found), found
 
 
 @settings(max_examples=100, deadline=None)
