@@ -27,7 +27,11 @@ from linnix_rec.cli import PROGRAM, main
 from linnix_rec.cli.options import common_options
 
 MAN = Path(__file__).resolve().parent
-COMMANDS = ("record", "show", "verify", "replay", "doctor")
+COMMANDS = (
+    *("record", "show", "verify", "replay"),
+    *("arm", "armed", "dump", "import", "disarm"),
+    "doctor",
+)
 
 _MANUALS = {1: "User Commands", 8: "System Administration"}
 
