@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,6 +42,33 @@ class Retention:
         if self.keep_ns is None or segment.closed_boot_ns is None:
             return False
         return now_boot_ns - segment.closed_boot_ns > self.keep_ns
+
+
+class NamedCgroups:
+    """The paths of all cgroups that were ever seen, and the end of the last segment that names each.
+
+    On a host that runs containers there are more of them every day; capture.json has those of what is kept.
+    """
+
+    def __init__(self, paths: Mapping[str, str], end_seq: int) -> None:
+        self._paths = dict(paths)
+        self._end_seq = dict.fromkeys(paths, end_seq)
+
+    def learn(self, paths: Mapping[str, str]) -> None:
+        """Add paths by id."""
+        self._paths |= paths
+
+    def named(self, ids: Iterable[int], end_seq: int) -> None:
+        """Note the ids in a segment that ends at this ticket."""
+        self._end_seq |= dict.fromkeys(map(str, ids), end_seq)
+
+    def kept(self, from_seq: int) -> dict[str, str]:
+        """Give the paths of cgroups that are named from this ticket on, or not in any closed segment yet."""
+        return {
+            cgroup_id: path
+            for cgroup_id, path in self._paths.items()
+            if self._end_seq.get(cgroup_id, from_seq + 1) > from_seq
+        }
 
 
 def summed(before: Pruned | None, gone: Iterable[tuple[Segment, SegmentMetadata | None]]) -> Pruned:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from linnix_rec.capture import columns, files
 from linnix_rec.capture.parquet import ROW_GROUP_ROWS, SegmentMetadata, parquet_writer
@@ -73,6 +74,7 @@ class OpenSegment:
         self.rows = 0
         self.rows_by_kind: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
+        self.cgroup_ids: set[int] = set()
         self._opened_s = time.monotonic()
         self._final = directory / self.name
         self._partial = directory / (self.name + files.PARTIAL_SUFFIX)
@@ -97,6 +99,7 @@ class OpenSegment:
         counts = np.bincount(kinds, minlength=len(KINDS))
         self.rows_by_kind += Counter({kind: int(counts[code]) for code, kind in enumerate(KINDS)})
         self.rows += batch.num_rows
+        self.cgroup_ids |= set(pc.unique(batch["cgroup_id"]).drop_null().to_pylist())
         if counts[GAP]:
             self.lost += _lost_by_reason(batch.filter(pa.array(kinds == GAP)))
         self.end_seq = _end_seq(batch)

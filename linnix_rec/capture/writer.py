@@ -33,7 +33,7 @@ from linnix_rec.capture.document import (
 from linnix_rec.capture.parquet import ROW_GROUP_ROWS, SegmentMetadata, segment_metadata
 from linnix_rec.capture.pending import PendingRows
 from linnix_rec.capture.resumption import take_up
-from linnix_rec.capture.retention import Retention, is_leftover, summed
+from linnix_rec.capture.retention import NamedCgroups, Retention, is_leftover, summed
 from linnix_rec.capture.segment import OpenSegment, segment_name
 from linnix_rec.errors import RecordingError, UnreadableCaptureError
 
@@ -86,6 +86,7 @@ class CaptureWriter:
         self._segment_seconds = segment_seconds
         self._open_seconds = min(segment_seconds, first_segment_seconds or segment_seconds)
         self._retention = Retention(keep_bytes, None if keep_seconds is None else int(keep_seconds * 1e9))
+        self._cgroups = NamedCgroups(document.cgroups, document.durable_seq)
         self._owner = owner
         self._clock = clock
         self._pending = PendingRows()
@@ -170,6 +171,7 @@ class CaptureWriter:
 
         Raises RecordingError.
         """
+        self._cgroups.learn(changes.get("cgroups", {}))
         self._document = replace(self._document, **changes)
         if at_once:
             try:
@@ -268,6 +270,7 @@ class CaptureWriter:
         self._open = None
         self._closed_bytes += segment.size_bytes
         self._durable_seq = segment.end_seq
+        self._cgroups.named(segment.cgroup_ids, segment.end_seq)
         entry = Segment(
             segment.name,
             digest,
@@ -280,13 +283,18 @@ class CaptureWriter:
         self._document = replace(self._document, segments=(*self._document.segments, entry))
 
     def _take_off_due(self) -> tuple[Segment, ...]:
-        """Take off the document the segments that retention lets go, sum them up there, and give them."""
+        """Take off the document the segments that retention lets go, sum them up there, and give them.
+
+        The paths of cgroups that only these named go, too.
+        """
         segments = self._document.segments
         count = self._retention.due(segments, self._clock())
         gone, kept = segments[:count], segments[count:]
         if gone:
             pruned = summed(self._document.pruned, ((entry, self._metadata_of(entry)) for entry in gone))
             self._document = replace(self._document, segments=kept, pruned=pruned)
+        if self._document.pruned is not None:
+            self.note(cgroups=self._cgroups.kept(self._document.pruned.end_seq))
         return gone
 
     def _metadata_of(self, entry: Segment) -> SegmentMetadata | None:

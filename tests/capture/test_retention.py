@@ -14,7 +14,7 @@ from linnix_rec.capture.directory import RESERVE_NAME
 from linnix_rec.capture.document import DOCUMENT_NAME, CaptureDocument, Pruned, Segment, Stopped
 from linnix_rec.capture.parquet import SegmentMetadata
 from linnix_rec.capture.reader import open_capture
-from linnix_rec.capture.retention import Retention, is_leftover, summed
+from linnix_rec.capture.retention import NamedCgroups, Retention, is_leftover, summed
 from linnix_rec.capture.writer import CaptureWriter, prepare_directory
 from linnix_rec.errors import RecordingError, UnreadableCaptureError
 from tests.story import Story, Task, document, write_capture
@@ -288,6 +288,31 @@ def test_what_a_failing_disk_kept_from_being_removed_goes_at_the_end(
     writer.close(STOPPED, None)
     assert sorted(file.name for file in path.iterdir()) == ["capture.json", name(5)]
     assert open_capture(path).findings() == []
+
+
+def test_paths_of_cgroups_stay_as_long_as_a_kept_segment_names_them() -> None:
+    cgroups = NamedCgroups({"1": "/old", "2": "/busy"}, end_seq=10)
+    cgroups.named([2, 3], end_seq=20)
+    cgroups.learn({"3": "/late", "4": "/only in the open segment"})
+    assert cgroups.kept(9) == {"1": "/old", "2": "/busy", "3": "/late", "4": "/only in the open segment"}
+    assert cgroups.kept(10) == {"2": "/busy", "3": "/late", "4": "/only in the open segment"}
+    assert cgroups.kept(20) == {"4": "/only in the open segment"}
+    cgroups.named([1, 4], end_seq=30)
+    assert cgroups.kept(20) == {"1": "/old", "4": "/only in the open segment"}
+
+
+def test_capture_json_has_the_cgroups_of_what_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.lrec"
+    story = Story()
+    task = story.task(1, cgroup_id=1)
+    for number in range(1, 24):
+        story.exit(task, last=False, cgroup_id=1 + number // 5)
+    writer = writer_with(path, keep_bytes=1)
+    writer.note(cgroups={str(number): f"/{number}" for number in range(1, 6)})
+    writer.write(story.batch())
+    assert writer.document.cgroups == {"4": "/4", "5": "/5"}  # 5 is in the open segment
+    writer.note(cgroups={str(number): f"/{number}" for number in range(1, 6)})
+    assert writer.close(STOPPED, None).cgroups == {"5": "/5"}
 
 
 def test_the_reserve_grows_with_the_document(tmp_path: Path) -> None:
