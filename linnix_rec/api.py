@@ -18,6 +18,7 @@ import pyarrow as pa
 from linnix_rec.capture import reader
 from linnix_rec.capture.document import CaptureDocument
 from linnix_rec.errors import IncompleteCaptureWarning
+from linnix_rec.proof.evidence import capture_digest, parse_digest
 from linnix_rec.proof.verdict import Verdict
 from linnix_rec.proof.verify import verify_capture
 from linnix_rec.replay.lineage import Lineage, lineage_of
@@ -70,9 +71,21 @@ class Capture:
         """
         return lineage_of(self._capture.batches(COLUMNS))
 
-    def verify(self) -> Verdict:
-        """Check the capture against every rule. Raises UnreadableCaptureError."""
-        return verify_capture(self._capture)
+    def verify(self, expect: str | None = None) -> Verdict:
+        """Check the capture against every rule. Raises UnreadableCaptureError.
+
+        With `expect`, a digest that was noted elsewhere, also that the capture still has that one; raises
+        UsageError if it is no digest.
+        """
+        expected = None if expect is None else parse_digest(expect)
+        return verify_capture(self._capture, expected_digest=expected)
+
+    def digest(self) -> str:
+        """Give `sha256:` and 64 hex digits that commit to every byte of the capture, to be noted elsewhere.
+
+        Raises UnreadableCaptureError.
+        """
+        return capture_digest(self._capture)
 
 
 def open_capture(path: str | PathLike[str]) -> Capture:

@@ -11,7 +11,8 @@ Every event takes the next ticket and a microsecond; `story.rows` are plain dict
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from linnix_rec.capture.document import (
     EventAccount,
     Filter,
     Host,
+    Listing,
     ObjectFile,
     Started,
     Stopped,
@@ -65,6 +67,7 @@ class Story:
         self.first_seq = first_seq
         self.attached_boot_ns = attached_boot_ns
         self.rows: list[Row] = []
+        self.listings: list[Listing] = []
         self._next_seq = first_seq
         self._step_ns = step_ns
         self._now_ns = attached_boot_ns
@@ -151,6 +154,19 @@ class Story:
         self.rows.append({**row, **changes})
         self._next_seq += lost
 
+    def list_task(self, task: Task, **changes: Any) -> None:
+        """A row of a listing: a task that runs, and has run, unless `changes` say else."""
+        self._event("task", task, **{"exit_state": 0, "task_flags": 0, "cpu_ns": 1000, **changes})
+
+    @contextmanager
+    def listing(self, *tasks: Task, whole_host: bool = True) -> Iterator[None]:
+        """The kernel lists its tasks: these, and what else is told meanwhile."""
+        first_seq = self._next_seq
+        for task in tasks:
+            self.list_task(task)
+        yield
+        self.listings.append(Listing(first_seq, self._next_seq, whole_host))
+
     def batch(self) -> pa.RecordBatch:
         """Give all rows as one batch in EVENT_SCHEMA."""
         return rows_to_batch(self.rows)
@@ -190,7 +206,8 @@ def rows_to_batch(rows: Sequence[Row]) -> pa.RecordBatch:
 
 
 def consistent_accounts(rows: Sequence[Row]) -> Accounts:
-    """Give the kernel-side counts that agree with these rows."""
+    """Give the kernel-side counts that agree with these rows; tickets before them were all published."""
+    first_seq = min((row["seq"] for row in rows), default=0)
     counts = Counter(row["kind"] for row in rows)
     lost = {
         reason: sum(row["lost"] for row in rows if row.get("reason") == reason)
@@ -206,8 +223,8 @@ def consistent_accounts(rows: Sequence[Row]) -> Accounts:
         abandoned=lost["abandoned"],
     )
     return Accounts(
-        issued=captured + lost["lapped"] + lost["abandoned"],
-        published=captured + lost["lapped"],
+        issued=first_seq + captured + lost["lapped"] + lost["abandoned"],
+        published=first_seq + captured + lost["lapped"],
         abandoned=lost["abandoned"],
         events=events,
     )
@@ -242,6 +259,8 @@ def write_capture(
     attached = story.attached_boot_ns if isinstance(story, Story) else ATTACHED_BOOT_NS
     first_seq = story.first_seq if isinstance(story, Story) else (rows[0]["seq"] if rows else 0)
     prepare_directory(directory, force=False)
+    if isinstance(story, Story):
+        document_changes = {"listings": tuple(story.listings), **document_changes}
     begun = document(first_seq, attached, **document_changes)
     writer = CaptureWriter(directory, begun, segment_rows=rows_per_segment or 1 << 30, segment_seconds=3600)
     if rows:

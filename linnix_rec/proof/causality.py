@@ -21,6 +21,7 @@ from linnix_rec.proof.births import CAPACITY, BirthWindow
 from linnix_rec.proof.lives import DEAD, Act, Birth, CausalTallies, Judge, Life
 from linnix_rec.proof.living import Flags, Living, Starts, Tids
 from linnix_rec.proof.rows import ENOUGH_ROWS, Gaps, Rows, batches_of_rows, joined, rows_of
+from linnix_rec.proof.standing import Standing, standing_of
 from linnix_rec.proof.verdict import RuleResult
 
 Rescan = Callable[[], Iterable[pa.RecordBatch]]
@@ -81,6 +82,11 @@ class CausalCheck:
         tallies.parent.note = "forks"
         tallies.once.note = "forks and exits"
         return tuple(tally.result() for tally in (tallies.birth, tallies.death, tallies.parent, tallies.once))
+
+    def standing(self) -> Standing:
+        """Tell how it stands with all tasks behind the rows so far; what it gives is true until the next."""
+        self._check_held()
+        return standing_of(self._living, self._judge, self._births, self._gaps)
 
     def _check_held(self) -> None:
         if self._held_rows:
@@ -188,6 +194,7 @@ class CausalCheck:
             for start_ns, life in list(lives.items()):
                 if young < start_ns <= floor and not life.deferred:
                     del lives[start_ns]
+                    self._judge.forgot_lives |= not life.over
             if not lives:
                 del self._judge.lives[tid]
         self._odd_lives_kept = max(_ODD_LIVES, 2 * len(self._judge.lives))

@@ -136,6 +136,9 @@ class Judge:
         self._births = births
         self.since = since
         self._takeovers: dict[Identity, int] = {}
+        #: Whether takeovers, or odd lives that were not over, had to be forgotten.
+        self.forgot_takeovers = False
+        self.forgot_lives = False
         self.lives: dict[int, dict[int, Life]] = {}
         self.deferrals: dict[Identity, Deferral] = {}
 
@@ -147,6 +150,14 @@ class Judge:
         """Give the tids of which an identity is remembered, or was ended unseen by a takeover; (n,)."""
         tids = self.lives.keys() | {tid for tid, _ in self._takeovers}
         return np.fromiter(tids, np.uint32, len(tids))
+
+    def is_young(self, start_ns: int) -> bool:
+        """Say whether an identity started after T_on, so that it must be seen born."""
+        return start_ns > self._attached_boot_ns
+
+    def taken_over(self, tid: int, tgid: int, start_ns: int) -> bool:
+        """Say whether a thread took over its process, which ended its own identity."""
+        return start_ns < self._takeovers.get((tid, tgid), 0)
 
     def birth(self, row: Birth) -> None:
         """Judge a fork row's child."""
@@ -182,7 +193,7 @@ class Judge:
 
     def _first_met(self, row: Act) -> Life:
         life = Life(row.tid, row.start_ns, row.tgid)
-        if row.start_ns > self._attached_boot_ns:
+        if self.is_young(row.start_ns):
             excused = row.start_ns <= row.horizon_ns
             if row.start_ns <= self._births.floor and self._defer(row, born=False, excused=excused):
                 return self.lives[row.tid][row.start_ns]
@@ -193,7 +204,7 @@ class Judge:
                 return life
             self._births.note(row.tid, row.start_ns, 0)
             self._judge_missing_birth(row, excused)
-        if row.start_ns < self._takeovers.get((row.tid, row.tgid), 0):
+        if self.taken_over(row.tid, row.tgid, row.start_ns):
             self._end_by_takeover(life)
         self.add(life)
         return life
@@ -238,6 +249,7 @@ class Judge:
                 self._end_by_takeover(life)
         if len(self._takeovers) >= MAX_TAKEOVERS:
             self._takeovers.clear()
+            self.forgot_takeovers = True
         self._takeovers[old_tid, row.tgid] = row.boot_ns
 
     def _end_by_takeover(self, life: Life) -> None:

@@ -1,6 +1,8 @@
-"""The tasks that are alive between two batches, at most one a tid, as sorted columns; knows no rule."""
+"""Tasks as columns, and those that are alive between two batches; knows no rule."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +12,37 @@ Starts = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
 
 
+class Tasks(NamedTuple):
+    """Mentions of tasks, in any order; columns (n,)."""
+
+    tid: Tids
+    tgid: Tids
+    start_ns: Starts
+
+    @staticmethod
+    def nobody() -> "Tasks":
+        """Give no mention."""
+        return Tasks(np.zeros(0, np.uint32), np.zeros(0, np.uint32), np.zeros(0, np.uint64))
+
+    def only(self, chosen: Flags | NDArray[np.intp]) -> "Tasks":
+        """Give some of them, by a mask or by their places."""
+        return Tasks(self.tid[chosen], self.tgid[chosen], self.start_ns[chosen])
+
+    def identities(self, wanted: set[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Give those of the wanted identities (tid, start_ns) that are mentioned."""
+        starts = np.fromiter((start_ns for _, start_ns in wanted), np.uint64, len(wanted))
+        near = np.flatnonzero(np.isin(self.start_ns, starts))
+        return wanted.intersection(zip(self.tid[near].tolist(), self.start_ns[near].tolist(), strict=True))
+
+
+def joined_tasks(parts: Sequence[Tasks]) -> Tasks:
+    """Give several parts as one."""
+    return Tasks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
 @dataclass(frozen=True)
 class Living:
-    """Tasks sorted by tid, each tid once; columns (n,)."""
+    """Tasks that are alive, at most one a tid, sorted by that; columns (n,)."""
 
     tid: Tids
     start_ns: Starts

@@ -109,6 +109,11 @@ class Gaps:
         self._horizon_ns = int(self._horizons_ns[-1])
         self._open = bool(here[-1]) if here.size else self._open
 
+    @property
+    def horizon_ns(self) -> int:
+        """The furthest horizon of all gaps so far; of one that nothing stands behind yet, there is none."""
+        return (1 << 63) - 1 if self._open else self._horizon_ns
+
     def before(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """Give how many gaps lie before rows of those taken last, and their horizons; (n,) each."""
         passed = np.searchsorted(self._at, rows)

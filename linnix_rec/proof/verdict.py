@@ -1,8 +1,11 @@
 """What a proof came to, rule by rule; knows no rule, no file and no screen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import eq, ge, le
 from typing import Final
+
+from linnix_rec.capture.document import Pruned
 
 #: How many offenders a rule names; all of them are counted.
 FIRST_OFFENCES: Final = 10
@@ -16,12 +19,42 @@ class Offence:
     message: str
 
 
+_RELATIONS: Final = {"=": eq, "<=": le, ">=": ge}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Two counts that were made apart, and how they must relate: "=", "<=" or ">="."""
+
+    left_name: str
+    left: int
+    relation: str
+    right: int
+    right_name: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the two sides agree."""
+        agree: bool = _RELATIONS[self.relation](self.left, self.right)
+        return agree
+
+    @property
+    def name(self) -> str:
+        """The identity in words: `forks seen = filtered + claimed`."""
+        return f"{self.left_name} {self.relation} {self.right_name}"
+
+    def __str__(self) -> str:
+        other = {"=": "", "<=": "more than ", ">=": "fewer than "}[self.relation]
+        return f"{self.left_name}: {self.left}, {other}{self.right_name}: {self.right}"
+
+
 @dataclass(frozen=True)
 class RuleResult:
     """One rule's outcome.
 
     `checked` counts what the rule looked at (events or files, `note` says which), `violated` what broke
-    it, `unknown` what can't be judged because the other half may be hidden in a gap.
+    it, `unknown` what can't be judged because the other half may be hidden in a gap. Of a rule about
+    counters, `identities` are all that were checked.
     """
 
     name: str
@@ -30,6 +63,7 @@ class RuleResult:
     unknown: int = 0
     first: tuple[Offence, ...] = ()
     note: str = ""
+    identities: tuple[Identity, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -45,6 +79,9 @@ class Verdict:
     inversion is how far a row's boot_ns lies before the latest of any row before it, in ns: timestamps
     are read after the ticket, so this is no violation. `failure` is why the recorder gave up, as it noted
     itself; empty if it stopped in order.
+
+    `pruned` is what retention removed before the events here, `resumptions` how often a later recorder
+    took up the recording. `digest` is the capture's ("sha256:" and hex), if it was asked for.
     """
 
     rules: tuple[RuleResult, ...]
@@ -55,6 +92,9 @@ class Verdict:
     finished: bool
     ordered: bool
     failure: str = ""
+    pruned: Pruned | None = None
+    resumptions: int = 0
+    digest: str | None = None
 
     @property
     def holds(self) -> bool:
@@ -113,6 +153,16 @@ class Tally:
     def result(self) -> RuleResult:
         """Give the outcome so far."""
         return RuleResult(self.name, self.checked, self.violated, self.unknown, tuple(self.first), self.note)
+
+
+def judged(name: str, identities: Iterable[Identity], seq: int, note: str) -> RuleResult:
+    """Give the outcome of a rule about counters; what disagrees belongs to no event, and is told at `seq`."""
+    listed = tuple(identities)
+    tally = Tally(name, checked=len(listed), note=note)
+    for identity in listed:
+        if not identity.holds:
+            tally.violate(seq, str(identity))
+    return replace(tally.result(), identities=listed)
 
 
 def _by_seq(offence: Offence) -> int:

@@ -6,14 +6,19 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from linnix_rec.capture.document import FAILURE, Stopped
+from linnix_rec.capture import columns
+from linnix_rec.capture.document import FAILURE, Listing, Stopped
 from linnix_rec.capture.reader import Capture
 from linnix_rec.capture.schema import EVENT_SCHEMA
 from linnix_rec.proof.account import check_account
+from linnix_rec.proof.alive import check_alive, end_listing
 from linnix_rec.proof.causality import CausalCheck
+from linnix_rec.proof.connector import check_connector
+from linnix_rec.proof.evidence import capture_digest, check_expected
 from linnix_rec.proof.rows import CAUSAL_COLUMNS
 from linnix_rec.proof.tickets import GAP_COLUMNS, TICKET_COLUMNS, TicketCheck
 from linnix_rec.proof.verdict import RuleResult, Tally, Verdict
+from linnix_rec.proof.witness import check_perf
 
 Progress = Callable[[int], None]
 
@@ -22,37 +27,81 @@ _COLUMNS: Final = {*CAUSAL_COLUMNS, *TICKET_COLUMNS}
 BATCH_ROWS: Final = 1 << 16
 
 
-def verify_capture(capture: Capture, progress: Progress | None = None) -> Verdict:
+def verify_capture(
+    capture: Capture,
+    progress: Progress | None = None,
+    *,
+    with_digest: bool = False,
+    expected_digest: str | None = None,
+) -> Verdict:
     """Check a capture against every rule; raises UnreadableCaptureError.
 
     `progress` is called with the number of rows of each batch read. Of a source without tickets
-    `sequence` and `account` are not judged.
+    `sequence` and `account` are not judged. The digest is computed `with_digest`, or if another one is
+    `expected` (as `proof.evidence` gives it): then the rule `expect` says whether it is that.
     """
     _keep_freed_memory()
     document = capture.document
-    tickets = TicketCheck(document.started.first_seq)
+    tickets = TicketCheck(document.kept_from_seq)
     causality = CausalCheck(
-        document.started.attached_boot_ns, lambda: capture.batches(CAUSAL_COLUMNS, batch_rows=BATCH_ROWS)
+        document.births_known_from_ns, lambda: capture.batches(CAUSAL_COLUMNS, batch_rows=BATCH_ROWS)
     )
+    alive = _AliveInPassing(capture, causality)
     for batch in _batches(capture, progress):
         tickets.feed(batch)
-        causality.feed(batch)
-    causal, digest = causality.results(), check_digest(capture)
-    finished = document.stopped is not None and (document.accounts is not None or not document.ordered)
-    rules = (*causal, digest)
+        alive.feed(batch)
+    rules = [*causality.results(), *alive.results(), check_digest(capture)]
     if document.ordered:
-        account = check_account(document.accounts, tickets)
-        rules = (tickets.result(), *causal, digest, account)
+        rules = [tickets.result(), *rules, check_account(document, tickets)]
+    if document.perf is not None:
+        rules.append(check_perf(document, document.perf, tickets.end_seq))
+    if document.connector is not None:
+        rules.append(check_connector(capture))
+    digest = capture_digest(capture) if with_digest or expected_digest is not None else None
+    if digest is not None and expected_digest is not None:
+        rules.append(check_expected(expected_digest, digest, tickets.end_seq))
     return Verdict(
-        rules=rules,
+        rules=tuple(rules),
         events=dict(tickets.rows),
         lost_tickets=tickets.lost_tickets,
         gaps=tickets.gaps,
         largest_inversion_ns=tickets.largest_inversion_ns,
-        finished=finished,
+        finished=document.stopped is not None and (document.accounts is not None or not document.ordered),
         ordered=document.ordered,
         failure=_failure(document.stopped),
+        pruned=document.pruned,
+        resumptions=len(document.resumptions),
+        digest=digest,
     )
+
+
+class _AliveInPassing:
+    """Feeds the causal check, and stops it where the tasks are listed, to compare."""
+
+    def __init__(self, capture: Capture, causality: CausalCheck) -> None:
+        self._capture, self._causality = capture, causality
+        self._listing = end_listing(capture.document)
+        self._result: RuleResult | None = None
+
+    def feed(self, batch: pa.RecordBatch) -> None:
+        """Take the next rows."""
+        if self._listing is not None and self._result is None and batch.num_rows:
+            seq = columns.uint64(batch, "seq")
+            before = int(np.searchsorted(seq, np.uint64(self._listing.first_seq)))
+            if before < batch.num_rows:
+                self._causality.feed(batch.slice(0, before))
+                self._compare(self._listing)
+                batch = batch.slice(before)
+        self._causality.feed(batch)
+
+    def results(self) -> tuple[RuleResult, ...]:
+        """Give the rule's result, if there is a listing at the end."""
+        if self._listing is not None and self._result is None:
+            self._compare(self._listing)
+        return () if self._result is None else (self._result,)
+
+    def _compare(self, listing: Listing) -> None:
+        self._result = check_alive(self._capture, listing, self._causality.standing())
 
 
 def _failure(stopped: Stopped | None) -> str:
@@ -67,7 +116,7 @@ def check_digest(capture: Capture) -> RuleResult:
     first_seqs = {segment.path.name: segment.metadata.first_seq for segment in capture.segments}
     tally = Tally("digest", checked=len(capture.segments), note="segment files")
     for finding in capture.findings():
-        seq = first_seqs.get(finding.segment, finding.seq or capture.document.started.first_seq)
+        seq = first_seqs.get(finding.segment, finding.seq or capture.document.kept_from_seq)
         tally.violate(seq, f"{finding.segment} {finding.message}".strip())
     return tally.result()
 

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
 from linnix_rec.capture.text import printable
-from linnix_rec.proof.verdict import RuleResult, Verdict
+from linnix_rec.proof.verdict import Identity, RuleResult, Verdict
 from linnix_rec.report import words
+from linnix_rec.report.identities import identity_lines
 from linnix_rec.report.ink import PLAIN, Ink
 from linnix_rec.report.layout import cut_to
 
@@ -20,7 +21,9 @@ _INDENT: Final = " " * 12
 _XML: Final = '<?xml version="1.0" encoding="UTF-8"?>'
 
 #: Rules whose offenders are files and counters: around their seq is nothing to see.
-_RULES_OF_FILES: Final = frozenset({"digest", "account"})
+_RULES_OF_FILES: Final = frozenset({"digest", "account", "witness", "connector", "expect"})
+#: Identities that were counted apart from the programs: who asked for these wants to see them.
+_EVIDENCE: Final = ("runs of ", "counted ")
 
 
 @dataclass(frozen=True)
@@ -33,24 +36,65 @@ class Proof:
     unreadable: str = ""
 
 
-def verdict_lines(proof: Proof, *, width: int | None = None, ink: Ink = PLAIN) -> Iterator[str]:
-    """Give a line a rule, the first offenders below it, and what it all comes to at the end."""
+def verdict_lines(
+    proof: Proof, *, width: int | None = None, ink: Ink = PLAIN, every_identity: bool = False
+) -> Iterator[str]:
+    """Give a line a rule, the first offenders below it, and what it all comes to at the end.
+
+    The identities of a rule are told, with both sides, if more was counted than a recording always does
+    (`record --prove`, a witness), or if `every_identity` is wanted.
+    """
     verdict = proof.verdict
     if verdict is None:
         yield ink.bad(conclude(proof))
         return
+    every_identity |= any(map(_has_evidence, verdict.rules))
     for rule in verdict.rules:
         yield _rule_line(rule, width, ink)
-        shown = rule.first[:_SHOWN_OFFENCES]
-        for offence in shown:
-            yield f"{_INDENT}{ink.bad(f'seq {offence.seq}')}: {printable(offence.message)}"
-        if shown and rule.violated > len(shown):
-            yield f"{_INDENT}and {rule.violated - len(shown):,} more"
+        if every_identity and rule.identities:
+            yield from identity_lines(rule.identities, width, ink)
+        else:
+            yield from _offence_lines(rule, ink)
+    yield from map(ink.faint, _history(verdict))
     if verdict.largest_inversion_ns:
         inversion = words.duration(verdict.largest_inversion_ns)
         yield ink.faint(f"timestamps run back by up to {inversion}: no violation, seq is the order")
     yield ink.good(conclude(proof)) if proof.status == 0 else ink.bad(conclude(proof))
     yield from next_steps(verdict, proof.capture)
+
+
+def _offence_lines(rule: RuleResult, ink: Ink) -> Iterator[str]:
+    shown = rule.first[:_SHOWN_OFFENCES]
+    for offence in shown:
+        yield f"{_INDENT}{ink.bad(f'seq {offence.seq}')}: {printable(offence.message)}"
+    if shown and rule.violated > len(shown):
+        yield f"{_INDENT}and {rule.violated - len(shown):,} more"
+
+
+def _has_evidence(rule: RuleResult) -> bool:
+    return any(part in identity.name for identity in rule.identities for part in _EVIDENCE)
+
+
+def _history(verdict: Verdict) -> Iterator[str]:
+    """What became of the recording and the capture on the way."""
+    pruned = verdict.pruned
+    if pruned is not None:
+        removed = words.counted(pruned.segments, "older segment")
+        lost = sum(pruned.lost.values())
+        with_them = f", with {words.counted(lost, 'lost ticket')}" if lost else ""
+        verb = "was" if pruned.segments == 1 else "were"
+        yield (
+            f"begins at seq {pruned.end_seq}: {removed} ({words.size(pruned.bytes)}{with_them}) "
+            f"{verb} removed by retention"
+        )
+    if verdict.resumptions:
+        yield f"taken up {_times(verdict.resumptions)} by a later recorder"
+
+
+def digest_line(proof: Proof) -> str:
+    """Give a capture's digest as sha256sum(1) would: `sha256:<hex>  <capture>`; empty if it has none."""
+    digest = proof.verdict.digest if proof.verdict else None
+    return f"{digest}  {printable(proof.capture)}" if digest else ""
 
 
 def conclude(proof: Proof) -> str:
@@ -173,6 +217,9 @@ def _proof_object(proof: Proof) -> dict[str, Any]:
         "lost_tickets": verdict.lost_tickets,
         "gaps": verdict.gaps,
         "largest_inversion_ns": verdict.largest_inversion_ns,
+        "resumptions": verdict.resumptions,
+        "pruned": asdict(verdict.pruned) if verdict.pruned else None,
+        **({"digest": verdict.digest} if verdict.digest else {}),
         "rules": list(map(_rule_object, verdict.rules)),
     }
 
@@ -191,6 +238,17 @@ def _rule_object(rule: RuleResult) -> dict[str, Any]:
         "unknown": rule.unknown,
         "note": rule.note,
         "first": [{"seq": offence.seq, "message": offence.message} for offence in rule.first],
+        "identities": list(map(_identity_object, rule.identities)),
+    }
+
+
+def _identity_object(identity: Identity) -> dict[str, Any]:
+    return {
+        "identity": identity.name,
+        "left": identity.left,
+        "right": identity.right,
+        "relation": identity.relation,
+        "holds": identity.holds,
     }
 
 
@@ -199,7 +257,15 @@ def _junit_suite(proof: Proof) -> str:
     failures = sum("<failure" in case for case in cases)
     errors = sum("<error" in case for case in cases)
     counts = f'tests="{len(cases)}" failures="{failures}" errors="{errors}"'
-    return f"  <testsuite name={_attribute(proof.capture)} {counts}>\n{''.join(cases)}  </testsuite>\n"
+    opening = f"  <testsuite name={_attribute(proof.capture)} {counts}>\n"
+    return f"{opening}{_junit_properties(proof)}{''.join(cases)}  </testsuite>\n"
+
+
+def _junit_properties(proof: Proof) -> str:
+    if proof.verdict is None or not proof.verdict.digest:
+        return ""
+    digest = f'<property name="digest" value={_attribute(proof.verdict.digest)}/>'
+    return f"    <properties>{digest}</properties>\n"
 
 
 def _junit_cases(proof: Proof) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Histories as a kernel could write them, at random: takeovers, reused tids, late task rows, gaps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -71,8 +72,14 @@ class Kernel:
         boot_ns = self._tick() + self.random.choice((0, 0, 0, 30))
         self.rows.append(
             {
-                "seq": self.seq, "slots": 1, "kind": kind, "boot_ns": boot_ns,
-                "tid": task.tid, "tgid": task.tgid, "start_ns": task.start_ns, **values,
+                "seq": self.seq,
+                "slots": 1,
+                "kind": kind,
+                "boot_ns": boot_ns,
+                "tid": task.tid,
+                "tgid": task.tgid,
+                "start_ns": task.start_ns,
+                **values,
             }
         )
         self.seq += 1
@@ -148,6 +155,64 @@ class Kernel:
         if self.tasks:
             task = self.random.choice(self.tasks)
             self._row("task", task)
+
+
+@dataclass
+class ListingKernel(Kernel):
+    """One that lists its tasks at the beginning and at the end, while they act."""
+
+    listings: list[tuple[int, int]] = field(default_factory=list)
+    takeovers: int = 0
+
+    def run_and_list(self, steps: int, *, plain: bool = False) -> list[Row]:
+        """Give the rows of so many steps, of both listings, and of what goes on behind the last one.
+
+        plain: only births and exits of processes, none while tasks are listed
+        """
+        for tid in range(1, 1 + self.random.randint(1, 4)):
+            self.tasks.append(_Task(tid, tid, self._tick() - 5000))
+        acts = (self._fork, self._fork, self._exit, self._exit)
+        if not plain:
+            self.tasks.append(_Task(5, 1, self._tick() - 4000))
+            acts = (
+                *acts,
+                self._fork,
+                self._thread,
+                self._thread,
+                self._exec,
+                self._takeover,
+                self._leader_exits,
+            )
+        self.now_ns = ATTACHED_BOOT_NS
+        self._list(() if plain else acts)
+        for _ in range(steps):
+            self._act(acts)
+        self._list(() if plain else acts)
+        for _ in range(0 if plain else self.random.randint(0, 6)):
+            self._act(acts)
+        return self.rows
+
+    def _act(self, acts: tuple[Callable[[], None], ...]) -> None:
+        if acts:
+            self.random.choice(acts)()
+        self.takeovers += len(self.in_exec)
+        if self.in_exec and self.random.random() < 0.5:
+            self._finish_exec()
+
+    def _list(self, acts: tuple[Callable[[], None], ...]) -> None:
+        first_seq = self.seq
+        for tid in range(1, self.tids + 1):
+            while self.random.random() < 0.3 and acts:
+                self._act(acts)
+            running = [task for task in self.tasks if task.tid == tid and not task.ended]
+            running += [leader for leader, _ in self.in_exec if leader.tid == tid]
+            if running:
+                self._row("task", running[0], exit_state=0, task_flags=0, cpu_ns=self.random.choice((0, 5)))
+                continue
+            zombies = [task for task in self.tasks if task.tid == task.tgid == tid and self._threads(tid)]
+            if zombies:
+                self._row("task", zombies[-1], exit_state=32, task_flags=4, cpu_ns=5)
+        self.listings.append((first_seq, self.seq))
 
 
 def with_gaps(random: Random, rows: list[Row], gaps: int) -> list[Row]:

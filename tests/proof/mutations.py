@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from linnix_rec.capture.document import DOCUMENT_NAME, Accounts, CaptureDocument
+from linnix_rec.capture.document import DOCUMENT_NAME, Accounts, CaptureDocument, Stopped
 from linnix_rec.capture.reader import Capture, open_capture
 from tests.proof.histories import renumbered
-from tests.story import write_capture
+from tests.story import Story, write_capture
 
 Row = dict[str, Any]
 Identity = tuple[int, int]
@@ -45,6 +45,16 @@ def write_mutated(
     names = ("started", "host", "filter", "ring_slots", "ordered", "source")
     kept = {name: getattr(begun, name) for name in names}
     return write_capture(directory, rows, rows_per_segment=rows_per_segment, **kept)
+
+
+def dumped_capture(directory: Path, story: Story, stopped: Stopped) -> Path:
+    """Write a story as a dump: its counters were read while the programs ran on, and it ends so."""
+    path = write_capture(directory, story)
+    document = CaptureDocument.load(path / DOCUMENT_NAME)
+    assert document.accounts is not None
+    accounts = replace(document.accounts, running=True, issued=document.accounts.issued + 5)
+    (path / DOCUMENT_NAME).write_bytes(replace(document, accounts=accounts, stopped=stopped).dump())
+    return path
 
 
 # ---- Rows -------------------------------------------------------------------------------------------------
@@ -124,7 +134,7 @@ def segment_rewritten(capture: Path) -> int:
     segment = open_capture(capture).segments[-1]
     with pq.ParquetFile(segment.path) as file:
         table, keys = file.read(), file.metadata.metadata
-    with pq.ParquetWriter(segment.path, table.schema, compression="none") as writer:
+    with pq.ParquetWriter(segment.path, table.schema, compression="zstd", compression_level=9) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({key: value for key, value in keys.items() if key != b"ARROW:schema"})
     return segment.metadata.first_seq

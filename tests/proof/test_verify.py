@@ -18,7 +18,7 @@ RULES = ("sequence", "birth", "death", "parent", "once", "digest", "account")
 
 def a_shell_session() -> Story:
     """A shell's children, a thread that takes its process over, a failed takeover, a reused pid."""
-    story = Story(first_seq=3)
+    story = Story()
     shell = story.task(100)
     story.task(7)
     for tid in (101, 102, 101):
