@@ -7,17 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from linnix_rec.bpf.pins import remove_pins
 from linnix_rec.capture.document import CaptureDocument
 from linnix_rec.capture.reader import open_capture
 from linnix_rec.proof.verdict import Verdict
 from linnix_rec.proof.verify import verify_capture
+from linnix_rec.sources.pinned import pin_directory
 
 Row = dict[str, Any]
 PATIENCE_SECONDS = 30
@@ -128,6 +130,51 @@ def start_recorder(tmp_path: Path) -> Iterator[Callable[..., Recorder]]:
         if recorder.process.poll() is None:
             os.killpg(recorder.process.pid, signal.SIGKILL)
         recorder.process.communicate()
+
+
+@pytest.fixture
+def pin_name() -> Iterator[Callable[[], str]]:
+    """Names to pin under; whatever is left of them after the test is removed."""
+    given: list[str] = []
+
+    def name() -> str:
+        given.append(f"test-{os.getpid()}-{len(given)}")
+        return given[-1]
+
+    yield name
+    for pin in given:
+        remove_pins(pin_directory(pin))
+        remove_pins(pin_directory(pin).with_name(f"{pin}~"))
+
+
+@pytest.fixture
+def start_linnix_rec(pin_name: Callable[[], str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `linnix-rec` beside the test, in a session of its own; what still runs after it is killed.
+
+    `by` are words between the interpreter and the arguments, for another way to start it.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def start(
+        *arguments: str | Path, by: Sequence[str] = ("-m", "linnix_rec"), **extra: Any
+    ) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, *by, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **extra,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 @pytest.fixture
