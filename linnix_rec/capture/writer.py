@@ -148,7 +148,7 @@ class CaptureWriter:
 
     @property
     def bytes_written(self) -> int:
-        """Bytes of Parquet so far; buffered rows are not in it."""
+        """Bytes of Parquet that the capture has now; neither buffered rows nor what retention removed."""
         return self._closed_bytes + (self._open.size_bytes if self._open else 0)
 
     @property
@@ -293,6 +293,7 @@ class CaptureWriter:
         if gone:
             pruned = summed(self._document.pruned, ((entry, self._metadata_of(entry)) for entry in gone))
             self._document = replace(self._document, segments=kept, pruned=pruned)
+            self._closed_bytes -= sum(entry.bytes for entry in gone)
         if self._document.pruned is not None:
             self.note(cgroups=self._cgroups.kept(self._document.pruned.end_seq))
         return gone
