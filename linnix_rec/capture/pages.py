@@ -1,182 +1,211 @@
-"""Are a row group's pages such as the writer makes? Reads their headers before pyarrow does; decodes nothing.
+"""Is a segment laid out as the writer lays it out? Reads its footer and page headers; decodes no value.
 
 pyarrow allocates what a page's header says, up to 2 GiB for the page and 16 bytes for each entry that its
-dictionary claims, before it has decompressed a byte, and a header is not bound by the footer. So the headers
-of the columns that will be read are read here first (Thrift's compact protocol), and whatever no recorder
-writes is refused: other codecs, encodings and pages, larger ones, more values. That leaves a small part of
-pyarrow's decoders to whoever made the file.
+dictionary claims, before it has decompressed a byte, and a header is not bound by the footer. And to ask
+pyarrow about a column that contradicts itself ends the process (26.0: ColumnChunkMetaData's constructor
+throws where no exception is expected). So both are read here before, and whatever no recorder writes is
+refused: other codecs, encodings and pages, larger ones, more values. That leaves a small part of pyarrow's
+decoders to whoever made the file.
 """
 
 import os
 import struct
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import FileIO
-from typing import Any, Final
-
-import pyarrow.parquet as pq
+from typing import Final
 
 from linnix_rec.capture import limits
-from linnix_rec.capture.text import shown
+from linnix_rec.capture.compact import BINARY, I32, I64, LIST, STRUCT, Fields, Shape, key, read_struct
 
 _MAGIC: Final = b"PAR1"
 _TAIL: Final = struct.Struct("<I4s")
 #: pyarrow reads chunks of some other writers beyond their end (PARQUET-816), and these aren't looked at here.
-_CREATOR: Final = "parquet-cpp-arrow"
+_CREATOR: Final = b"parquet-cpp-arrow"
 
-_CODECS: Final = frozenset({"ZSTD", "UNCOMPRESSED"})
+# Of parquet.thrift: the structs that hold lists, then the fields that are looked at.
+_SIZE_STATISTICS: Final[Shape] = {2: I64, 3: I64}
+_GEOSPATIAL_STATISTICS: Final[Shape] = {2: I32}
+_STATISTICS: Final[Shape] = {16: _SIZE_STATISTICS, 17: _GEOSPATIAL_STATISTICS}
+_COLUMN_META: Final[Shape] = {2: I32, 3: BINARY, 8: {}, 13: {}, **_STATISTICS}
+_COLUMN_CHUNK: Final[Shape] = {3: _COLUMN_META, 8: {2: {1: BINARY}}}
+_ROW_GROUP: Final[Shape] = {1: _COLUMN_CHUNK, 4: {}}
+_FILE: Final[Shape] = {2: {}, 4: _ROW_GROUP, 5: {}, 7: {}}
 
-# Of parquet.thrift: PageType, Encoding, and the fields of PageHeader and its parts.
+_FILE_ROWS, _FILE_ROW_GROUPS, _FILE_CREATOR = key(3, I64), key(4, LIST), key(6, BINARY)
+_GROUP_COLUMNS, _GROUP_ROWS = key(1, LIST), key(3, I64)
+_CHUNK_META = key(3, STRUCT)
+_META_CODEC, _META_VALUES, _META_BYTES = key(4, I32), key(5, I64), key(7, I64)
+_META_DATA_AT, _META_DICTIONARY_AT, _META_STATISTICS = key(9, I64), key(11, I64), key(12, STRUCT)
+_STATISTICS_LARGEST, _STATISTICS_LEAST = key(5, BINARY), key(6, BINARY)
+_PAGE_TYPE, _PAGE_EXPANDED_BYTES, _PAGE_BYTES = key(1, I32), key(2, I32), key(3, I32)
+_PAGE_DATA, _PAGE_DICTIONARY = key(5, STRUCT), key(7, STRUCT)
+_VALUES, _ENCODING, _DEFINITION_LEVELS, _REPETITION_LEVELS = (key(field, I32) for field in range(1, 5))
+
 _DATA_PAGE, _DICTIONARY_PAGE = 0, 2
+_UNCOMPRESSED, _ZSTD = 0, 6
 _PLAIN, _PLAIN_DICTIONARY, _RLE, _DELTA_BINARY_PACKED, _RLE_DICTIONARY, _BYTE_STREAM_SPLIT = 0, 2, 3, 5, 8, 9
 _VALUE_ENCODINGS: Final = frozenset(
     {_PLAIN, _PLAIN_DICTIONARY, _RLE, _DELTA_BINARY_PACKED, _RLE_DICTIONARY, _BYTE_STREAM_SPLIT}
 )
 _DICTIONARY_ENCODINGS: Final = frozenset({_PLAIN, _PLAIN_DICTIONARY})
-_TYPE, _UNCOMPRESSED_BYTES, _COMPRESSED_BYTES, _DATA_HEADER, _DICTIONARY_HEADER = 1, 2, 3, 5, 7
-_VALUES, _ENCODING, _DEFINITION_LEVELS, _REPETITION_LEVELS = 1, 2, 3, 4
-
-# Types of the compact protocol.
-_BOOLEANS, _INTEGERS, _BINARY, _STRUCT = frozenset({1, 2}), frozenset({4, 5, 6}), 8, 12
 
 _INT32_END: Final = 1 << 31
+_UINT64_BYTES: Final = 8
 #: The shortest value of a dictionary: a string's length, or a 32-bit number.
 _ENTRY_BYTES: Final = 4
 
-Fields = dict[int, Any]
+
+@dataclass(frozen=True)
+class Column:
+    """A column's place in the file, in bytes, and what the footer claims of it."""
+
+    begin: int
+    end: int
+    values: int
+    compressed: bool
+    statistics: Fields
+
+    def bounds(self) -> tuple[int, int] | None:
+        """The least and the largest value of a uint64 column, if the footer gives them."""
+        least, largest = self.statistics.get(_STATISTICS_LEAST), self.statistics.get(_STATISTICS_LARGEST)
+        if least is None or largest is None or len(least) != _UINT64_BYTES or len(largest) != _UINT64_BYTES:
+            return None
+        return int.from_bytes(least, "little"), int.from_bytes(largest, "little")
 
 
-def check_footer_size(file: FileIO) -> None:
-    """Raise ValueError unless a segment ends as a Parquet file does, its footer no larger than allowed."""
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group: its rows, and its columns in the order of the schema's leaves."""
+
+    rows: int
+    columns: tuple[Column, ...]
+
+
+def read_footer(file: FileIO) -> bytes:
+    """Give a segment's footer; raises ValueError if that is not how it ends, or if it is too large."""
     size_bytes = file.seek(0, os.SEEK_END)
     file.seek(max(0, size_bytes - _TAIL.size))
     tail = file.read(_TAIL.size)
     if len(tail) < _TAIL.size or not tail.endswith(_MAGIC):
         raise ValueError("it does not end as a Parquet file: no segment, or cut short")
     (footer_bytes, _) = _TAIL.unpack(tail)
-    if footer_bytes > limits.FOOTER_BYTES:
-        raise ValueError(f"its footer claims {footer_bytes} bytes, {limits.FOOTER_BYTES} are allowed")
+    if footer_bytes > min(limits.FOOTER_BYTES, size_bytes - _TAIL.size):
+        raise ValueError(f"it claims a footer of {footer_bytes} bytes")
+    file.seek(-_TAIL.size - footer_bytes, os.SEEK_END)
+    return file.read(footer_bytes)
 
 
-def check_claims(metadata: pq.FileMetaData) -> None:
-    """Raise ValueError if the footer claims more than a segment can hold."""
-    for what, claimed, allowed in (
-        ("rows", metadata.num_rows, limits.SEGMENT_ROWS),
-        ("row groups", metadata.num_row_groups, limits.ROW_GROUPS),
-        ("columns", metadata.num_columns, limits.COLUMNS),
-    ):
-        if not 0 <= claimed <= allowed:
-            raise ValueError(f"it claims {claimed} {what}, {allowed} are allowed")
-    if not metadata.created_by.startswith(_CREATOR):
-        raise ValueError(f"it was written by {shown(metadata.created_by)}, not by a recorder")
+def read_row_groups(footer: bytes, size_bytes: int) -> list[RowGroup]:
+    """Give what the footer of a file of that size says; raises ValueError if no recorder has written it."""
+    try:
+        told, _ = read_struct(footer, 0, _FILE)
+    except (IndexError, RecursionError):
+        raise ValueError("its footer is damaged") from None
+    except ValueError as error:
+        raise ValueError(f"its footer is damaged: {error}") from None
+    if not told.get(_FILE_CREATOR, b"").startswith(_CREATOR):
+        raise ValueError("it was not written by a recorder")
+    groups = told.get(_FILE_ROW_GROUPS, [])
+    if not 0 <= told.get(_FILE_ROWS, -1) <= limits.SEGMENT_ROWS or len(groups) > limits.ROW_GROUPS:
+        raise ValueError(f"it claims {told.get(_FILE_ROWS)} rows in {len(groups)} row groups")
+    read = [_row_group(group, size_bytes) for group in groups]
+    if sum(group.rows for group in read) != told[_FILE_ROWS]:
+        raise ValueError("its row groups have not the rows that it claims")
+    return read
 
 
-def check_row_group(file: FileIO, group: pq.RowGroupMetaData, names: Collection[str]) -> None:
-    """Raise ValueError unless the pages of these columns are such as the writer makes."""
-    if not 0 <= group.num_rows <= limits.ROW_GROUP_ROWS:
-        raise ValueError(f"a row group claims {group.num_rows} rows, {limits.ROW_GROUP_ROWS} are allowed")
-    size_bytes = file.seek(0, os.SEEK_END)
+def _row_group(told: Fields, size_bytes: int) -> RowGroup:
+    rows, chunks = told.get(_GROUP_ROWS, -1), told.get(_GROUP_COLUMNS, [])
+    if not 0 <= rows <= limits.ROW_GROUP_ROWS:
+        raise ValueError(f"a row group claims {rows} rows")
+    if len(chunks) > limits.COLUMNS:
+        raise ValueError(f"a row group claims {len(chunks)} columns")
+    return RowGroup(rows, tuple(_column(chunk.get(_CHUNK_META, {}), size_bytes) for chunk in chunks))
+
+
+def _column(meta: Fields, size_bytes: int) -> Column:
+    codec, begin = meta.get(_META_CODEC), meta.get(_META_DATA_AT, -1)
+    if codec not in (_UNCOMPRESSED, _ZSTD):
+        raise ValueError(f"a column is compressed by codec {codec}, not by zstd")
+    if 0 < meta.get(_META_DICTIONARY_AT, 0) < begin:
+        begin = meta[_META_DICTIONARY_AT]
+    end = begin + meta.get(_META_BYTES, -1)
+    if not 0 < begin <= end <= min(size_bytes, begin + limits.ROW_GROUP_BYTES):
+        raise ValueError(f"a column claims bytes {begin} to {end} of {size_bytes}")
+    return Column(begin, end, meta.get(_META_VALUES, -1), codec == _ZSTD, meta.get(_META_STATISTICS, {}))
+
+
+def check_pages(file: FileIO, group: RowGroup, leaves: Mapping[int, str], nested: Sequence[int]) -> None:
+    """Raise ValueError unless a row group's pages of these columns are such as the writer makes.
+
+    leaves: the names of the columns that will be read, by their number; nested: those of them with lists
+    """
     left_bytes = limits.ROW_GROUP_BYTES
-    for index in range(group.num_columns):
-        chunk = group.column(index)
-        column, _, inner = chunk.path_in_schema.partition(".")
-        if column in names:
-            left_bytes -= _check_column(file, size_bytes, group.num_rows, chunk, nested=bool(inner))
-            if left_bytes < 0:
-                raise ValueError(f"a row group expands to more than {limits.ROW_GROUP_BYTES >> 20} MiB")
+    for number, name in leaves.items():
+        if number >= len(group.columns):
+            raise ValueError(f"a row group has no column {name}")
+        try:
+            left_bytes -= _expanded_bytes(file, group.rows, group.columns[number], number in nested)
+        except ValueError as error:
+            raise ValueError(f"its column {name} is damaged: {error}") from None
+        if left_bytes < 0:
+            raise ValueError(f"a row group expands to more than {limits.ROW_GROUP_BYTES >> 20} MiB")
 
 
-def _check_column(
-    file: FileIO, size_bytes: int, rows: int, chunk: pq.ColumnChunkMetaData, *, nested: bool
-) -> int:
+def _expanded_bytes(file: FileIO, rows: int, column: Column, nested: bool) -> int:
     """Give how many bytes the column's pages expand to."""
-    name = chunk.path_in_schema
-    values = chunk.num_values
-    if chunk.compression not in _CODECS:
-        raise ValueError(f"column {name} is compressed with {chunk.compression}, not ZSTD")
-    if not (rows <= values <= limits.ARGUMENTS_OF_ROW_GROUP if nested else values == rows):
-        raise ValueError(f"column {name} claims {values} values in {rows} rows")
-    at = chunk.data_page_offset
-    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
-        at = chunk.dictionary_page_offset
-    end = at + chunk.total_compressed_size
-    if not 0 < at <= end <= min(size_bytes, at + limits.ROW_GROUP_BYTES):
-        raise ValueError(f"column {name} claims bytes {at} to {end} of {size_bytes}")
+    left = column.values
+    if not (rows <= left <= limits.ARGUMENTS_OF_ROW_GROUP if nested else left == rows):
+        raise ValueError(f"it claims {left} values in {rows} rows")
+    at, end = column.begin, column.end
     expanded_bytes = pages = 0
     while at < end:
         file.seek(at)
         header, length = _read_header(file.read(limits.PAGE_HEADER_BYTES))
-        compressed, uncompressed = _number(header, _COMPRESSED_BYTES), _number(header, _UNCOMPRESSED_BYTES)
-        at += length + compressed
-        expanded_bytes += uncompressed
-        values -= _values_of(header, uncompressed, dictionary=pages == 0 and not nested, name=name)
+        page_bytes, page_expanded_bytes = _number(header, _PAGE_BYTES), _number(header, _PAGE_EXPANDED_BYTES)
+        at += length + page_bytes
+        expanded_bytes += page_expanded_bytes
+        left -= _values_of(header, page_expanded_bytes, may_be_dictionary=not (pages or nested))
         pages += 1
-        if values < 0 or pages > limits.PAGES_OF_COLUMN:
-            raise ValueError(f"column {name} has more pages or values than it says")
-    if at != end or values:
-        raise ValueError(f"column {name} has other pages than it says")
+        if (
+            left < 0
+            or pages > limits.PAGES_OF_COLUMN
+            or (not column.compressed and page_bytes != page_expanded_bytes)
+        ):
+            raise ValueError("its pages hold more than it claims")
+    if at != end or left:
+        raise ValueError("its pages hold less than it claims")
     return expanded_bytes
 
 
-def _values_of(header: Fields, uncompressed_bytes: int, *, dictionary: bool, name: str) -> int:
-    """How many of the column's values a page has; a dictionary, which may only come first, has none."""
-    if _number(header, _TYPE) == _DATA_PAGE:
-        part = header.get(_DATA_HEADER)
-        if isinstance(part, dict):
-            levels = (_number(part, _DEFINITION_LEVELS), _number(part, _REPETITION_LEVELS))
-            if levels == (_RLE, _RLE) and _number(part, _ENCODING) in _VALUE_ENCODINGS:
-                return _number(part, _VALUES)
-    elif _number(header, _TYPE) == _DICTIONARY_PAGE and dictionary:
-        part = header.get(_DICTIONARY_HEADER)
-        if isinstance(part, dict) and _number(part, _ENCODING) in _DICTIONARY_ENCODINGS:
-            entries = _number(part, _VALUES)
-            if entries <= limits.ROW_GROUP_ROWS and entries * _ENTRY_BYTES <= uncompressed_bytes:
-                return 0
-    raise ValueError(f"column {name} has a page of a kind that is never written")
-
-
-def _number(fields: Fields, field: int) -> int:
-    value = fields.get(field)
-    if isinstance(value, int) and 0 <= value < _INT32_END:
-        return value
-    raise ValueError(f"a page's header has no field {field}, or one out of range")
-
-
 def _read_header(raw: bytes) -> tuple[Fields, int]:
-    """Give a page header's numbers and structs by field id, and its length in bytes."""
     try:
-        return _read_struct(raw, 0)
+        return read_struct(raw, 0, {})
     except IndexError:
         raise ValueError("a page's header is cut short, or longer than any that is written") from None
 
 
-def _read_struct(raw: bytes, at: int) -> tuple[Fields, int]:
-    """Fields must come in the order of their ids, as they are written: so none comes twice."""
-    fields: Fields = {}
-    field = 0
-    while head := raw[at]:
-        at += 1
-        type_, step = head & 0x0F, head >> 4
-        if not step:
-            raise ValueError("a page's header has its fields out of order")
-        field += step
-        if type_ in _INTEGERS:
-            zigzag, at = _read_varint(raw, at)
-            fields[field] = (zigzag >> 1) ^ -(zigzag & 1)
-        elif type_ == _STRUCT:
-            fields[field], at = _read_struct(raw, at)
-        elif type_ == _BINARY:
-            length, at = _read_varint(raw, at)
-            at += length
-        elif type_ not in _BOOLEANS:
-            raise ValueError(f"a page's header has a field of type {type_}")
-    return fields, at + 1
+def _values_of(header: Fields, expanded_bytes: int, *, may_be_dictionary: bool) -> int:
+    """How many of the column's values a page has; a dictionary, which may only come first, has none."""
+    kind = header.get(_PAGE_TYPE)
+    if kind == _DATA_PAGE and _PAGE_DATA in header:
+        part = header[_PAGE_DATA]
+        levels = part.get(_DEFINITION_LEVELS), part.get(_REPETITION_LEVELS)
+        if levels == (_RLE, _RLE) and part.get(_ENCODING) in _VALUE_ENCODINGS:
+            return _number(part, _VALUES)
+    elif kind == _DICTIONARY_PAGE and _PAGE_DICTIONARY in header and may_be_dictionary:
+        part = header[_PAGE_DICTIONARY]
+        entries = _number(part, _VALUES)
+        if part.get(_ENCODING) in _DICTIONARY_ENCODINGS and entries * _ENTRY_BYTES <= expanded_bytes:
+            if entries <= limits.ROW_GROUP_ROWS:
+                return 0
+            raise ValueError(f"its dictionary claims {entries} entries")
+    raise ValueError("a page is of a kind that is never written")
 
 
-def _read_varint(raw: bytes, at: int) -> tuple[int, int]:
-    value = raw[at] & 0x7F
-    shift = 7
-    while raw[at] & 0x80:
-        at += 1
-        value |= (raw[at] & 0x7F) << shift
-        shift += 7
-    return value, at + 1
+def _number(fields: Fields, place: int) -> int:
+    value: int = fields.get(place, -1)
+    if not 0 <= value < _INT32_END:
+        raise ValueError("a page's header lacks a number, or gives one out of range")
+    return value

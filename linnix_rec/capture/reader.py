@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from linnix_rec.capture import columns as views
+from linnix_rec.capture import limits
 from linnix_rec.capture.digest import Finding, SegmentFile, compare_files, sha256_of
 from linnix_rec.capture.document import DOCUMENT_NAME, CaptureDocument, Segment
 from linnix_rec.capture.opening import open_file
-from linnix_rec.capture.pages import check_claims, check_footer_size, check_row_group
+from linnix_rec.capture.pages import RowGroup, check_pages, read_footer, read_row_groups
 from linnix_rec.capture.parquet import SegmentMetadata, parquet_file
 from linnix_rec.capture.retention import is_leftover
 from linnix_rec.capture.schema import EVENT_SCHEMA
@@ -144,13 +145,11 @@ class _Choice:
         # Row groups say their seqs themselves; the kinds of a segment stand only in its metadata.
         return self.kinds is None or any(metadata.rows.get(kind, 0) for kind in self.kinds)
 
-    def may_be_in_row_group(self, group: pq.RowGroupMetaData, seq_column: int) -> bool:
-        if self.all_seqs:
+    def may_be_in_row_group(self, group: RowGroup, seq_column: int) -> bool:
+        if self.all_seqs or not 0 <= seq_column < len(group.columns):
             return True
-        statistics = group.column(seq_column).statistics
-        if statistics is None or not statistics.has_min_max:
-            return True
-        return self.overlaps(statistics.min, statistics.max)
+        bounds = group.columns[seq_column].bounds()
+        return bounds is None or self.overlaps(*bounds)
 
     def rows_of(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         keep: NDArray[np.bool_] = np.ones(batch.num_rows, np.bool_)
@@ -241,23 +240,25 @@ def adopted(document: CaptureDocument, strays: Sequence[Path]) -> list[SegmentFi
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[pq.ParquetFile, FileIO]]:
-    """Open a segment, and its bytes; whatever is wrong with it is an UnreadableCaptureError inside, too."""
+def _open(path: Path) -> Iterator[tuple[pq.ParquetFile, FileIO, bytes]]:
+    """Open a segment, its bytes and its footer; what is wrong is an UnreadableCaptureError inside, too."""
     if not os.path.lexists(path):
         raise UnreadableCaptureError(f"can't read segment {path}: it has been removed meanwhile")
     with open_file(path, "segment ") as raw:
         try:
-            check_footer_size(raw)
+            footer = read_footer(raw)
             with parquet_file(pa.OSFile(os.fsencode(path), "rb")) as file:
-                check_claims(file.metadata)
-                yield file, raw
+                yield file, raw, footer
         except _DAMAGE as error:
             raise _damaged(path, error) from error
 
 
 def _open_segment(path: Path) -> SegmentFile:
-    with _open(path) as (file, _):
+    with _open(path) as (file, _, _):
         metadata = SegmentMetadata.from_keys(file.metadata.metadata or {}, str(path))
+        if file.metadata.num_rows > limits.SEGMENT_ROWS or file.metadata.num_columns > limits.COLUMNS:
+            claims = f"{file.metadata.num_rows} rows of {file.metadata.num_columns} columns"
+            raise UnreadableCaptureError(f"can't read segment {path}: it claims {claims}")
         _check_columns(file.schema_arrow, path)
         return SegmentFile(path, metadata, file.metadata.num_rows)
 
@@ -276,18 +277,25 @@ def _check_columns(schema: pa.Schema, path: Path) -> None:
 def _segment_batches(
     path: Path, read: list[str], chosen: _Choice, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
-    with _open(path) as (file, raw):
-        seq_column = file.schema_arrow.get_field_index("seq")
+    with _open(path) as (file, raw, footer):
+        leaves, nested = _leaves(file.schema, read)
+        seq_column = next(iter(_leaves(file.schema, ["seq"])[0]), -1)
+        row_groups = read_row_groups(footer, raw.seek(0, os.SEEK_END))
         groups = [
-            group
-            for group in range(file.num_row_groups)
-            if chosen.may_be_in_row_group(file.metadata.row_group(group), seq_column)
+            number for number, group in enumerate(row_groups) if chosen.may_be_in_row_group(group, seq_column)
         ]
-        for group in groups:
-            check_row_group(raw, file.metadata.row_group(group), read)
+        for number in groups:
+            check_pages(raw, row_groups[number], leaves, nested)
         for batch in file.iter_batches(batch_rows, groups, read, use_threads=False):
             check_values(batch)
             yield batch
+
+
+def _leaves(schema: pq.ParquetSchema, read: list[str]) -> tuple[dict[int, str], list[int]]:
+    """Parquet's columns that are read for ours, by number, and those of them that are within lists."""
+    paths = [schema.column(number).path.partition(".") for number in range(len(schema.names))]
+    leaves = {number: name for number, (name, _, _) in enumerate(paths) if name in read}
+    return leaves, [number for number in leaves if paths[number][1]]
 
 
 def _damaged(path: Path, error: BaseException) -> UnreadableCaptureError:
