@@ -162,11 +162,13 @@ def test_the_weakest_capability_that_reaches_a_directory_is_found_by_trying(tmp_
 
 @pytest.mark.kernel
 def test_a_recording_looks_ahead(tmp_path: Path) -> None:
-    mine = look_ahead(tmp_path, owner=None, has_command=True, cgroup2=False)
+    capture = tmp_path / "x.lrec"
+    capture.mkdir(mode=0o700)
+    mine = look_ahead(capture, owner=None, has_command=True, cgroup2=False)
     assert (mine.gives_away, mine.has_command, mine.for_directory) == (False, True, None)
     assert mine.kernel >= (5, 15)
-    os.chown(tmp_path, NOBODY, NOBODY)
-    theirs = look_ahead(tmp_path, owner=(NOBODY, NOBODY), has_command=False, cgroup2=True)
-    assert (theirs.gives_away, theirs.cgroup2, theirs.for_directory) == (True, True, OVERRIDE)
-    own = look_ahead(tmp_path, owner=(os.geteuid(), os.getegid()), has_command=False, cgroup2=True)
+    own = look_ahead(capture, owner=(os.geteuid(), os.getegid()), has_command=False, cgroup2=True)
     assert not own.gives_away
+    os.chown(tmp_path, NOBODY, NOBODY)  # there it could not be discarded
+    theirs = look_ahead(capture, owner=(NOBODY, NOBODY), has_command=False, cgroup2=True)
+    assert (theirs.gives_away, theirs.cgroup2, theirs.for_directory) == (True, True, OVERRIDE)
