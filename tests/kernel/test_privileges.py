@@ -9,8 +9,9 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,3 +187,29 @@ def test_a_set_user_id_program_works_in_a_recorded_command(open_folder: Path) ->
     program.chmod(0o4755)
     ended = run(nobody(LEAST, "record", "-q", "-o", open_folder / "x.lrec", "--", program, "-u"))
     assert (ended.returncode, ended.stdout) == (0, "0\n"), ended.stderr
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A new control group of the version 2 hierarchy."""
+    mount = cgroup2_mount()
+    if mount is None:
+        pytest.skip("no cgroup2 file system is mounted")
+    group = Path(mount) / f"linnix-rec-test-{os.getpid()}"
+    group.mkdir()
+    yield group
+    group.rmdir()
+
+
+def test_a_cgroup_is_still_found_by_its_id(record: Any, proven: Proven, cgroup: Path) -> None:
+    capture = proven(record("/bin/sh", "-c", f"echo $$ > {cgroup}/cgroup.procs; /bin/true").capture)
+    ids = {row["cgroup_id"] for row in capture.of("exec") if row["filename"] == "/bin/true"}
+    assert [capture.document.cgroups[str(cgroup_id)] for cgroup_id in ids] == [f"/{cgroup.name}"]
+
+
+def test_a_capture_of_nothing_is_discarded_from_another_user_s_folder(record: Any, tmp_path: Path) -> None:
+    os.chown(tmp_path, NOBODY, NOBODY)
+    tmp_path.chmod(0o700)
+    refused = record("/etc/passwd")
+    assert (refused.status, refused.capture.exists()) == (126, False)
+    assert "can't run '/etc/passwd': Permission denied" in refused.stderr
