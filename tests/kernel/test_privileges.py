@@ -213,3 +213,25 @@ def test_a_capture_of_nothing_is_discarded_from_another_user_s_folder(record: An
     refused = record("/etc/passwd")
     assert (refused.status, refused.capture.exists()) == (126, False)
     assert "can't run '/etc/passwd': Permission denied" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "missing"), [(["--prove"], "CAP_SYS_ADMIN"), (["--witness", "perf"], "tracefs")]
+)
+def test_an_option_that_needs_more_says_what(open_folder: Path, option: list[str], missing: str) -> None:
+    refused = run(nobody(LEAST, "record", *option, "-o", open_folder / "x.lrec", "--", "/bin/true"))
+    assert (refused.returncode, refused.stderr.count("\n")) == (125, 1)
+    assert missing in refused.stderr
+    assert list(open_folder.iterdir()) == []
+
+
+def test_to_pin_a_folder_of_one_s_own_in_bpffs_is_enough(open_folder: Path, proven: Proven) -> None:
+    """And at the end, when nothing else is held, the pins are taken away again."""
+    pins, left = "/sys/fs/bpf/linnix-rec", open_folder / "left"
+    own = f"mount -t bpf bpf /sys/fs/bpf; mkdir {pins}; chown {NOBODY} {pins}; chmod 711 /sys/fs/bpf"
+    capture = open_folder / "x.lrec"
+    record = nobody(LEAST, "record", "-q", "--pin", "test", "-o", capture, "--", "/bin/true")
+    ended = run(["unshare", "--mount", "sh", "-ec", f'{own}; "$@"; ls {pins} > {left}', "sh", *record])
+    assert ended.returncode == 0, ended.stderr
+    assert left.read_text() == ""
+    assert proven(capture).document.pin == "test"
