@@ -50,7 +50,7 @@ def _remove(path: Path) -> None:
     try:
         entries = sorted(path.iterdir())
         for entry in entries:
-            if not is_of_capture(entry):
+            if not (is_of_writer(entry) or _is_of_witness(entry)):
                 raise UsageError(f"{path} holds {entry.name}, which is not of a capture: it is left alone")
         if entries and not _says_capture(path / DOCUMENT_NAME):
             raise UsageError(f"{path} has no {DOCUMENT_NAME} of a capture: it is left alone")
@@ -61,12 +61,18 @@ def _remove(path: Path) -> None:
         raise UsageError(f"can't remove {path}: {error.strerror}") from error
 
 
-def is_of_capture(entry: Path) -> bool:
-    """Say whether a directory's entry is a file such as a recorder makes, whole or not."""
+def is_of_writer(entry: Path) -> bool:
+    """Say whether a directory's entry is a file such as the writer of events makes, whole or not."""
     name = entry.name.removesuffix(files.PARTIAL_SUFFIX)
     named_so = name in (DOCUMENT_NAME, RESERVE_NAME) or (
         name.startswith("segment-") and name.endswith(".parquet")
     )
+    return named_so and entry.is_file() and not entry.is_symlink()
+
+
+def _is_of_witness(entry: Path) -> bool:
+    name = entry.name.removesuffix(files.PARTIAL_SUFFIX)
+    named_so = name.startswith("witness-") and name.endswith(".arrow")
     return named_so and entry.is_file() and not entry.is_symlink()
 
 

@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn
 import pyarrow as pa
 
 from linnix_rec.capture import columns, files
-from linnix_rec.capture.directory import RESERVE_NAME, discard_capture, is_of_capture, prepare_directory
+from linnix_rec.capture.directory import RESERVE_NAME, discard_capture, is_of_writer, prepare_directory
 from linnix_rec.capture.document import (
     DOCUMENT_NAME,
     Accounts,
@@ -307,7 +307,7 @@ class CaptureWriter:
     def _remove_leftovers(self) -> None:
         """Remove what a crash left: half-written files, and segments that retention had already let go."""
         for path in self._directory.iterdir():
-            partial = path.name.endswith(files.PARTIAL_SUFFIX) and is_of_capture(path)
+            partial = path.name.endswith(files.PARTIAL_SUFFIX) and is_of_writer(path)
             if partial or is_leftover(path.name, self._document.pruned):
                 files.remove(path)
 

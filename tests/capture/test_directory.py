@@ -1,5 +1,6 @@
 """Nothing that is not a capture is ever overwritten or removed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ def small_capture(path: Path) -> Path:
     story = Story()
     story.task(1)
     return write_capture(path, story)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows syncs no directories")
+def test_the_name_of_a_new_directory_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    prepare_directory(tmp_path / "a.lrec", force=False)
+    assert synced == [tmp_path.stat().st_ino]
 
 
 def test_a_new_directory_is_made_empty(tmp_path: Path) -> None:
@@ -32,6 +41,8 @@ def test_force_replaces_a_capture(tmp_path: Path) -> None:
     path = small_capture(tmp_path / "a.lrec")
     (path / "segment-00000000000000000009.parquet.partial").touch()
     (path / "capture.json.reserve").touch()
+    (path / "witness-connector.arrow").touch()
+    (path / "witness-connector.arrow.partial").touch()
     prepare_directory(path, force=True)
     assert list(path.iterdir()) == []
 
@@ -49,7 +60,7 @@ def test_force_replaces_an_empty_directory(tmp_path: Path) -> None:
     assert (tmp_path / "a.lrec").is_dir()
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "segment-1.parquet.bak", "zzz"])
+@pytest.mark.parametrize("name", ["notes.txt", "segment-1.parquet.bak", "table.arrow", "zzz"])
 def test_force_leaves_a_directory_alone_that_holds_anything_else(tmp_path: Path, name: str) -> None:
     path = small_capture(tmp_path / "a.lrec")
     (path / name).write_text("mine")

@@ -108,7 +108,8 @@ def test_half_written_files_and_leftovers_of_retention_are_removed(tmp_path: Pat
     edit(path, segments=document.segments[1:], pruned=pruned)
     for partial in (name(15), "capture.json", "capture.json.reserve"):
         (path / f"{partial}.partial").write_bytes(b"half")
-    (path / "notes.txt").write_text("somebody's")
+    for theirs in ("notes.txt", "witness-connector.arrow.partial"):  # a witness begins before the writer
+        (path / theirs).write_text("not the writer's")
     writer = resume(path)
     assert sorted(entry.name for entry in path.iterdir()) == [
         "capture.json",
@@ -116,6 +117,7 @@ def test_half_written_files_and_leftovers_of_retention_are_removed(tmp_path: Pat
         "notes.txt",
         name(5),
         name(10),
+        "witness-connector.arrow.partial",
     ]
     assert (writer.durable_seq, writer.document.pruned) == (15, pruned)
     writer.abandon()
