@@ -47,6 +47,11 @@ class _Missing:
         if len(self.first) < FIRST_OFFENCES:
             self.first.append((key, event))
 
+    def pass_over(self, kind: int, count: int) -> None:
+        """Do not name so many of a kind: they are excused."""
+        of_kind = [entry for entry in self.first if entry[0].kind == kind][:count]
+        self.first = [entry for entry in self.first if entry not in of_kind]
+
 
 def check_connector(capture: Capture) -> RuleResult:
     """Compare a capture with its connector witness; raises UnreadableCaptureError.
@@ -192,11 +197,15 @@ class _Comparison:
 
     def _summed_up(self) -> RuleResult:
         lost, here, there = sum(self._witness.lost.values()), self._here.total, self._there.total
-        excused_here, hidden = min(lost, here), self._hidden()
+        excused = min(lost, here)
+        by_kind = self._hidden()
+        hidden = sum(by_kind.values())
         self._tally.checked = self._both + here + there + self._doubtful
-        self._tally.unknown = self._doubtful + excused_here + hidden
-        self._accuse(self._here, here - excused_here, "is not among the connector's messages")
-        self._accuse(self._there, there - hidden, "is among the connector's messages, and not here")
+        self._tally.unknown = self._doubtful + excused + hidden
+        self._accuse(self._here.first, here - excused, "is not among the connector's messages")
+        for kind, count in by_kind.items():
+            self._there.pass_over(kind, count)
+        self._accuse(self._there.first, there - hidden, "is among the connector's messages, and not here")
         self._tally.note = (
             f"{self._both:,} events in both, {here:,} only here, {there:,} only there"
             + (f" ({hidden:,} of them in our gaps)" if hidden else "")
@@ -204,25 +213,26 @@ class _Comparison:
         )
         return self._tally.result()
 
-    def _accuse(self, missing: _Missing, count: int, what: str) -> None:
-        named = missing.first[:count]
+    def _accuse(self, first: list[tuple[Key, Event | None]], count: int, what: str) -> None:
+        named = first[:count]
         for key, event in named:
             seq = event.ticket if event is not None and event.ticket >= 0 else _end_seq(self._document)
             self._tally.violate(seq, f"{self._told(key, event)} {what}")
         self._tally.violated += count - len(named)
 
-    def _hidden(self) -> int:
-        """How many of the messages without an event our own gaps can hide, by the kernel's counters."""
+    def _hidden(self) -> dict[int, int]:
+        """How many messages without an event our own gaps can hide, by kind, by the kernel's counters."""
         tickets = self._lost_tickets + self._capture.missing_tickets
         accounts, pruned = self._document.accounts, self._document.pruned
-        hidden = 0
+        hidden = {}
         for code, count in self._there.by_kind.items():
             can_be, kind = tickets, KINDS[code]
             if accounts is not None and kind in accounts.events and not accounts.running:
                 gone = 0 if pruned is None else pruned.rows.get(kind, 0)
                 can_be = max(0, accounts.events[kind].claimed - self._rows[code] - gone)
-            hidden += min(count, can_be)
-        return min(hidden, tickets)
+            hidden[code] = min(count, can_be, tickets)
+            tickets -= hidden[code]
+        return hidden
 
     def _given_up(self, surplus: Surplus) -> RuleResult:
         message = f"more than {len(surplus.keys):,} tasks' events are on one side only: not compared further"
