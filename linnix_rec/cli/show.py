@@ -145,7 +145,11 @@ def _batches(
         return capture.batches(columns, **limits)
     from linnix_rec.replay import follow as following
 
-    return following.follow(capture.path, columns, lambda: time.sleep(_LOOK_SECONDS), **limits)
+    return following.follow(capture.path, columns, lambda: time.sleep(_LOOK_SECONDS), _say_passed_over, **limits)
+
+
+def _say_passed_over(first_seq: int, end_seq: int) -> None:
+    reading.say(f"tickets {first_seq} to {end_seq - 1} are not shown: retention removed them in the meantime")
 
 
 def _selected(batches: Iterator[pa.RecordBatch], selection: Selection) -> Iterator[pa.RecordBatch]:

@@ -14,6 +14,7 @@ def follow(
     path: Path,
     columns: Sequence[str] | None,
     wait: Callable[[], object],
+    passed_over: Callable[[int, int], object],
     *,
     first_seq: int | None = None,
     end_seq: int | None = None,
@@ -21,7 +22,7 @@ def follow(
 ) -> Iterator[pa.RecordBatch]:
     """Give batches (`columns` must hold seq) until the recording has stopped; `wait` pauses between looks.
 
-    Of a recorder that died it never ends, as it can't be told from one that has nothing to write. Raises
+    `passed_over` is called with a range of tickets that retention removed before they could be given. Of a recorder that died it never ends, as it can't be told from one that has nothing to write. Raises
     UnreadableCaptureError.
     """
     next_seq = first_seq or 0
@@ -32,9 +33,13 @@ def follow(
         if state != seen:
             seen = state
             capture = open_capture(path)
+            if 0 < next_seq < capture.document.kept_from_seq:
+                passed_over(next_seq, capture.document.kept_from_seq)
             for batch in capture.batches(columns, first_seq=next_seq, end_seq=end_seq, batch_rows=batch_rows):
                 next_seq = int(views.uint64(batch, "seq")[-1]) + 1
                 yield batch
+            if capture.segments and end_seq is None:  # the last row may have taken more than one ticket
+                next_seq = max(next_seq, capture.segments[-1].metadata.end_seq)
             if capture.document.stopped or (end_seq is not None and next_seq >= end_seq):
                 return
         wait()

@@ -78,6 +78,5 @@ def _statistics() -> Descriptor:
         return enable_run_statistics()
     except KernelRefusedError as error:
         raise RecordingError(
-            "--prove has the kernel count the programs' runs, which needs CAP_SYS_ADMIN"
-            f" (and Linux 5.8): {error}"
+            "the kernel refuses to count the programs' runs: --prove needs CAP_SYS_ADMIN, and Linux 5.8"
         ) from error

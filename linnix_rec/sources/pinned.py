@@ -81,8 +81,12 @@ def pin_directory(name: str) -> Path:
 
 
 def check_free(name: str) -> None:
-    """Raise UsageError unless a sequencer can be pinned under a name."""
-    if pin_directory(name).exists():
+    """Raise UsageError unless a sequencer can be pinned under a name; RecordingError if we may not look."""
+    try:
+        there = pin_directory(name).exists()
+    except PermissionError as error:
+        raise RecordingError(f"can't look into {ROOM}: only its owner can; run it as root") from error
+    if there:
         raise UsageError(
             f"{name!r} is pinned already: `linnix-rec armed` shows what it is; go on with its capture by"
             " `record --resume`, or end it by `disarm`, or take another name"

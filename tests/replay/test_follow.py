@@ -39,19 +39,41 @@ def test_new_segments_are_given_as_they_come(tmp_path: Path) -> None:
 
     writer.write(rows_to_batch(rows[:3]))
     writer.turn_over()
-    batches = follow(tmp_path / "a.lrec", ["seq"], record_more, batch_rows=2)
+    batches = follow(tmp_path / "a.lrec", ["seq"], record_more, pytest.fail, batch_rows=2)
     assert [seq for batch in batches for seq in batch.column("seq").to_pylist()] == list(range(10))
 
 
 def test_finished_capture_is_given_without_waiting(tmp_path: Path) -> None:
     capture = write_capture(tmp_path / "a.lrec", told())
-    batches = follow(capture, ["seq"], pytest.fail, first_seq=2, end_seq=5, batch_rows=100)
+    batches = follow(capture, ["seq"], pytest.fail, pytest.fail, first_seq=2, end_seq=5, batch_rows=100)
     assert [seq for batch in batches for seq in batch.column("seq").to_pylist()] == [2, 3, 4]
 
 
 def test_capture_that_goes_away_is_an_error(tmp_path: Path) -> None:
     capture = write_capture(tmp_path / "a.lrec", told(), finished=False)
-    batches = follow(capture, ["seq"], (capture / "capture.json").unlink, batch_rows=100)
+    batches = follow(capture, ["seq"], (capture / "capture.json").unlink, pytest.fail, batch_rows=100)
     assert next(batches).num_rows == 10
     with pytest.raises(UnreadableCaptureError):
         next(batches)
+
+
+def test_what_retention_removed_before_it_was_read_is_said(tmp_path: Path) -> None:
+    rows, directory = told(), tmp_path / "a.lrec"
+    directory.mkdir()
+    writer = CaptureWriter(directory, document(), segment_rows=1 << 20, segment_seconds=3600, keep_bytes=1)
+    left, passed_over = [rows[2:5], rows[5:8]], []
+
+    def record_two_segments() -> None:
+        if not left:
+            writer.close(Stopped("signal", "SIGINT", "2026-09-21T14:17:00Z", 1), consistent_accounts(rows))
+        while left:
+            writer.write(rows_to_batch(left.pop(0)))
+            writer.turn_over()
+
+    writer.write(rows_to_batch(rows[:2]))
+    writer.turn_over()
+    batches = follow(
+        directory, ["seq"], record_two_segments, lambda *range_: passed_over.append(range_), batch_rows=100
+    )
+    assert [seq for batch in batches for seq in batch.column("seq").to_pylist()] == [0, 1, 5, 6, 7]
+    assert passed_over == [(2, 5)]
