@@ -63,7 +63,7 @@ EVENT_SCHEMA: Final = pa.schema(
         _column(
             "last_thread", pa.bool_(), "exit: the process's last thread; code and signal are the process's"
         ),
-        _column("cpu_ns", pa.uint64(), "exit, task: CPU time of the thread, ns, at the scheduler's last look"),
+        _column("cpu_ns", pa.uint64(), "exit, task: CPU time of the thread as last accounted, ns"),
         _column("utime_ns", pa.uint64(), "exit, task: user time of the thread, tick-coarse, ns"),
         _column("stime_ns", pa.uint64(), "exit, task: system time of the thread, tick-coarse, ns"),
         _column("max_rss_bytes", pa.uint64(), "exit of a last thread: peak resident memory of the process"),

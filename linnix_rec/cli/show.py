@@ -145,7 +145,9 @@ def _batches(
         return capture.batches(columns, **limits)
     from linnix_rec.replay import follow as following
 
-    return following.follow(capture.path, columns, lambda: time.sleep(_LOOK_SECONDS), _say_passed_over, **limits)
+    return following.follow(
+        capture.path, columns, lambda: time.sleep(_LOOK_SECONDS), _say_passed_over, **limits
+    )
 
 
 def _say_passed_over(first_seq: int, end_seq: int) -> None:

@@ -22,7 +22,8 @@ def follow(
 ) -> Iterator[pa.RecordBatch]:
     """Give batches (`columns` must hold seq) until the recording has stopped; `wait` pauses between looks.
 
-    `passed_over` is called with a range of tickets that retention removed before they could be given. Of a recorder that died it never ends, as it can't be told from one that has nothing to write. Raises
+    `passed_over` is called with a range of tickets that retention removed before they could be given. Of a
+    recorder that died it never ends, as it can't be told from one that has nothing to write. Raises
     UnreadableCaptureError.
     """
     next_seq = first_seq or 0

@@ -29,13 +29,13 @@ def seconds_in_words(seconds: float) -> str:
 
 
 def enough_slots(ring_slots: int, largest_lap: int) -> int:
-    """The ring that would have lost nothing, where `largest_lap` tickets were overwritten unread."""
+    """The ring that would have lost nothing, if `largest_lap` tickets were overwritten unread."""
     return 1 << (ring_slots + largest_lap - 1).bit_length()
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The figures of a moment; `lag` and `lost` in tickets. `enough_slots` is 0 if the ring is large enough."""
+    """The figures of a moment; `lag` and `lost` in tickets; `enough_slots` is 0 if the ring is."""
 
     events: int
     lag: int
