@@ -70,9 +70,7 @@ EVENT_SCHEMA: Final = pa.schema(
         _column("min_faults", pa.uint64(), "exit, task: page faults of the thread without I/O"),
         _column("maj_faults", pa.uint64(), "exit, task: page faults of the thread with I/O"),
         _column("exit_state", pa.uint32(), "task: the kernel's exit_state (0 running, 16 dead, 32 zombie)"),
-        _column(
-            "task_flags", pa.uint32(), "task: the kernel's PF_EXITING (0x4) and PF_KTHREAD (0x200000)"
-        ),
+        _column("task_flags", pa.uint32(), "task: the kernel's PF_EXITING (0x4) and PF_KTHREAD (0x200000)"),
         _column("lost", pa.uint64(), "gap: tickets that were issued and could not be captured"),
         _column("reason", NAME, "gap: lapped (overwritten before it was read) or abandoned (never written)"),
     ]
