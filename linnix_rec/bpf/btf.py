@@ -25,6 +25,7 @@ MAGIC = 0xEB9F
 VOID = 0
 _HEADER = struct.Struct("<HBBIIIII")
 _RECORD_WORDS = 3
+_NAME_BYTES_MAX = 1 << 10  # the kernel takes names of 511 (KSYM_NAME_LEN)
 _RESOLVE_DEPTH_MAX = 32  # MAX_RESOLVE_DEPTH of kernel/bpf/btf.c
 
 
@@ -161,9 +162,11 @@ class Btf:
 
     def text(self, offset: int) -> str:
         """The string at `offset` of the string section."""
-        end = self._strings.find(b"\0", offset) if 0 <= offset < len(self._strings) else -1
-        if end < 0:
+        if not 0 <= offset < len(self._strings):
             raise self._malformed(f"string offset {offset} is outside of the strings")
+        end = self._strings.find(b"\0", offset, offset + _NAME_BYTES_MAX)
+        if end < 0:
+            raise self._malformed(f"the string at {offset} has more than {_NAME_BYTES_MAX} bytes")
         return self._strings[offset:end].decode("utf-8", "backslashreplace")
 
     def type(self, type_id: int) -> Type:

@@ -58,6 +58,8 @@ def _places(file: ObjectFile) -> dict[str, dict[str, VariableSpec]]:
         if section is None:
             continue
         offsets = {s.name: s.value for s in file.symbols if s.section == section.index and s.name}
+        if section.name in places:
+            raise MalformedObjectError(f"section {section.name} is described twice")
         found = places.setdefault(section.name, {})
         for variable in file.btf.variables(type_id):
             offset = offsets.get(variable.name)

@@ -11,6 +11,7 @@ from linnix_rec.bpf.btf import COMPOSITES, ENUMS, Btf, Kind, Member
 from linnix_rec.bpf.errors import MalformedObjectError
 
 _DEPTH_MAX = 32
+_TYPES_MAX = 1 << 12  # structs that each hold the next one twice are 2^32 at that depth
 _WIDTHS = frozenset({1, 2, 4, 8})
 _ARRAY_BYTES_MAX = 1 << 31
 
@@ -25,22 +26,18 @@ def struct_dtype(btf: Btf, name: str) -> np.dtype[Any]:
     found = btf.find(name, *COMPOSITES)
     if not found:
         raise MalformedObjectError(f"{btf.origin} has no struct {name}")
-    return _dtype(btf, found[0], _DEPTH_MAX)
+    return _dtype(btf, found[0], _DEPTH_MAX, iter(range(_TYPES_MAX)))
 
 
-def _dtype(btf: Btf, type_id: int, depth: int) -> np.dtype[Any]:
+def _dtype(btf: Btf, type_id: int, depth: int, left: Iterator[int]) -> np.dtype[Any]:
     record = btf.resolve(type_id)
-    if depth < 0:
+    if depth < 0 or next(left, None) is None:
         raise MalformedObjectError(f"{btf.origin} is damaged: {record.name or 'a type'} holds itself")
     if record.kind in COMPOSITES:
-        return _struct(btf, record.id, depth)
+        return _struct(btf, record.id, depth, left)
     if record.kind is Kind.ARRAY:
         array = btf.array(record.id)
-        element = _dtype(btf, array.element, depth - 1)
-        if element.itemsize * array.count > _ARRAY_BYTES_MAX:
-            raise MalformedObjectError(f"{btf.origin}: an array of {array.count} elements is too large")
-        base, shape = element.subdtype or (element, ())
-        return np.dtype((base, (array.count, *shape)))
+        return _array(btf, _dtype(btf, array.element, depth - 1, left), array.count)
     if record.kind is Kind.PTR:
         return np.dtype("<u8")
     if record.size_or_type not in _WIDTHS:
@@ -54,27 +51,37 @@ def _dtype(btf: Btf, type_id: int, depth: int) -> np.dtype[Any]:
     raise MalformedObjectError(f"{btf.origin}: numpy has no type like {record.kind.name} {record.name}")
 
 
-def _struct(btf: Btf, type_id: int, depth: int) -> np.dtype[Any]:
+def _array(btf: Btf, element: np.dtype[Any], count: int) -> np.dtype[Any]:
+    if element.itemsize * count > _ARRAY_BYTES_MAX:
+        raise MalformedObjectError(f"{btf.origin}: an array of {count} elements is too large")
+    base, shape = element.subdtype or (element, ())
+    try:
+        return np.dtype((base, (count, *shape)))
+    except ValueError as error:  # more dimensions than numpy has
+        raise MalformedObjectError(f"{btf.origin}: {error}") from error
+
+
+def _struct(btf: Btf, type_id: int, depth: int, left: Iterator[int]) -> np.dtype[Any]:
     size = btf.type(type_id).size_or_type
-    members = list(_flattened(btf, type_id, 0, depth))
+    members = list(_flattened(btf, type_id, 0, depth, left))
     names = [member.name for member in members]
-    formats = [_dtype(btf, member.type, depth - 1) for member in members]
+    formats = [_dtype(btf, member.type, depth - 1, left) for member in members]
     offsets = [member.offset_bits // 8 for member in members]
     try:
         return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise MalformedObjectError(f"{btf.origin}: struct {btf.type(type_id).name}: {error}") from error
 
 
-def _flattened(btf: Btf, type_id: int, offset_bits: int, depth: int) -> Iterator[Member]:
+def _flattened(btf: Btf, type_id: int, offset_bits: int, depth: int, left: Iterator[int]) -> Iterator[Member]:
     """Named members, those of anonymous members included; offsets from the outermost struct."""
-    if depth < 0:
+    if depth < 0 or next(left, None) is None:
         raise MalformedObjectError(f"{btf.origin} is damaged: anonymous members without end")
     for member in btf.members(type_id):
         at = offset_bits + member.offset_bits
         inner = btf.resolve(member.type)
         if not member.name and inner.kind in COMPOSITES:
-            yield from _flattened(btf, inner.id, at, depth - 1)
+            yield from _flattened(btf, inner.id, at, depth - 1, left)
         elif member.bitfield_bits or at % 8:
             raise MalformedObjectError(f"{btf.origin}: bitfield {member.name} can't be read with numpy")
         elif member.name:

@@ -6,6 +6,7 @@ What is malformed or not supported raises `MalformedObjectError`; `definitions` 
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,20 @@ from linnix_rec.bpf.errors import MalformedObjectError
 DATA_PREFIXES = (".bss", ".data", ".rodata")
 _MACHINE = "EM_BPF"
 _FLAG_ALLOCATED, _FLAG_EXECUTABLE = 0x2, 0x4  # SHF_ALLOC, SHF_EXECINSTR
-_SECTION_BYTES_MAX = 1 << 28
+
+# What a compiler makes of a BPF program is some 50 KB. pyelftools takes 20 us a symbol, a relocation or a
+# section, and reads a name as far as the next NUL: so few of each, and short names, bound its time.
+_OBJECT_BYTES_MAX = 1 << 20
+_SECTIONS_MAX = 1 << 8
+_RECORDS_MAX = 1 << 14
+_NAME_BYTES_MAX = 1 << 10
+_ZEROS_MAX = 1 << 24  # bytes of all `.bss`, which the file does not have
+_HEADER = struct.Struct("<4s36xQ10xHHH")  # magic, e_shoff, e_shentsize, e_shnum, e_shstrndx
+_SECTION = struct.Struct("<IIQQQQIIQQ")
+_SYMBOL = struct.Struct("<I20x")
+_NULL, _CODE_OR_DATA, _SYMBOLS, _STRINGS, _ZEROS, _RELOCATIONS, _ADDRESSES = 0, 1, 2, 3, 8, 9, 0x6FFF4C03
+_RECORD_BYTES = {_SYMBOLS: 24, _RELOCATIONS: 16}
+_PLAIN_KINDS = frozenset({_NULL, _CODE_OR_DATA, _STRINGS, _ZEROS, _ADDRESSES})
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,7 @@ class ObjectFile:
 
 def read_object_file(content: bytes, origin: str) -> ObjectFile:
     """Take an ELF object of BPF code apart."""
+    _check_sizes(content, origin)
     try:
         sections, symbols = _read_elf(content, origin)
     except MalformedObjectError:
@@ -82,6 +97,59 @@ def read_object_file(content: bytes, origin: str) -> ObjectFile:
         raise MalformedObjectError(f"{origin} has no .BTF and .BTF.ext; compile it with clang -g -target bpf")
     btf = Btf(raw[".BTF"], f"{origin}'s BTF")
     return ObjectFile(sections, symbols, btf, read_btf_ext(raw[".BTF.ext"], btf, origin))
+
+
+def _check_sizes(content: bytes, origin: str) -> None:
+    """Refuse what would take pyelftools long, or much memory; what else is wrong it will say."""
+    try:
+        wrong = _wrong_size(content)
+    except struct.error:
+        wrong = "it is cut short"
+    if wrong:
+        raise MalformedObjectError(f"{origin} is no ELF object, or damaged: {wrong}")
+
+
+def _wrong_size(content: bytes) -> str:
+    if len(content) > _OBJECT_BYTES_MAX:
+        return f"it has {len(content)} bytes"
+    magic, table, header_bytes, count, names = _HEADER.unpack_from(content)
+    if magic != b"\x7fELF" or header_bytes != _SECTION.size or not names < count <= _SECTIONS_MAX:
+        return "it has no usable section headers"
+    headers = [_SECTION.unpack_from(content, table + index * _SECTION.size) for index in range(count)]
+    kinds = [header[1] for header in headers]
+    if not all(kind in _PLAIN_KINDS or kind in _RECORD_BYTES for kind in kinds):
+        return "it has sections of a kind that BPF objects have not"
+    zeros = sum(header[5] for header in headers if header[1] == _ZEROS)
+    held = sum(header[5] for header in headers if header[1] not in (_ZEROS, _NULL))
+    if zeros > _ZEROS_MAX or held > len(content):
+        return f"its sections claim {held} bytes and {zeros} zeros"
+    records = 0
+    for kind, header in zip(kinds, headers, strict=True):
+        if kind in _RECORD_BYTES:
+            records += header[5] // _RECORD_BYTES[kind]
+            if header[9] != _RECORD_BYTES[kind] or records > _RECORDS_MAX:
+                return f"it claims {records} symbols and relocations"
+    return _wrong_names(content, headers, names)
+
+
+def _wrong_names(content: bytes, headers: list[Any], names: int) -> str:
+    """Whether every name begins in its string table, and ends there before long."""
+    offsets = {names: [header[0] for header in headers]}
+    for header in headers:
+        if header[1] == _SYMBOLS:
+            symbols = content[header[4] : header[4] + header[5]]
+            if len(symbols) != header[5] or header[6] >= len(headers):
+                return "its symbols are cut short"
+            offsets.setdefault(header[6], []).extend(
+                name for (name,) in _SYMBOL.iter_unpack(symbols[: len(symbols) // 24 * 24])
+            )
+    for table, used in offsets.items():
+        begin, size = headers[table][4], headers[table][5]
+        strings = content[begin : begin + size]
+        longest = max(map(len, strings.split(b"\0")))
+        if len(strings) != size or strings[-1:] != b"\0" or longest > _NAME_BYTES_MAX or max(used) >= size:
+            return "its names are not in their tables, or too long"
+    return ""
 
 
 def _read_elf(content: bytes, origin: str) -> tuple[tuple[Section, ...], tuple[Symbol, ...]]:
@@ -114,8 +182,6 @@ def _content(content: bytes, section: Any, origin: str) -> bytes:
     header = section.header
     begin, size = header["sh_offset"], header["sh_size"]
     if header["sh_type"] == "SHT_NOBITS":
-        if size > _SECTION_BYTES_MAX:
-            raise MalformedObjectError(f"{origin} is damaged: a section of {size} bytes")
         return bytes(size)
     if header["sh_type"] == "SHT_NULL":
         return b""

@@ -16,6 +16,8 @@ from linnix_rec.bpf.spec import CoreRelocation, InfoRecord, MapReference, Progra
 
 MAPS_SECTION = ".maps"
 SUBPROGRAM_SECTION = ".text"
+_LOOKS_MAX = 1 << 20
+_LINKED_BYTES_MAX = 1 << 23  # the kernel takes programs of a million instructions of 8 bytes
 _Record = TypeVar("_Record", MapReference, CoreRelocation, InfoRecord)
 
 
@@ -52,11 +54,15 @@ def link_programs(file: ObjectFile, map_names: Mapping[int, str]) -> dict[str, P
         if section.executable and section.content
         for function in _functions(file, section, map_names)
     }
-    programs = {}
+    programs: dict[str, ProgramSpec] = {}
+    linked_bytes = 0
     for function in functions.values():
         if function.section.name != SUBPROGRAM_SECTION:
             kind, target = _attach_point(function.section.name)
             programs[function.name] = _linked(function, functions, kind, target)
+            linked_bytes += len(programs[function.name].instructions)
+            if linked_bytes > _LINKED_BYTES_MAX:
+                raise MalformedObjectError("its programs are too large with all the functions they call")
     return programs
 
 
@@ -73,7 +79,13 @@ def _attach_point(section: str) -> tuple[ProgramKind, str]:
 
 def _functions(file: ObjectFile, section: Section, map_names: Mapping[int, str]) -> Iterator[Function]:
     """The functions of a section, which must fill it."""
-    symbols = (s for s in file.symbols if s.section == section.index and s.type == "STT_FUNC")
+    symbols = [s for s in file.symbols if s.section == section.index and s.type == "STT_FUNC"]
+    records = len(section.relocations) + sum(
+        len(records.get(section.name, ()))
+        for records in (file.btf_ext.core, file.btf_ext.functions, file.btf_ext.lines)
+    )
+    if len(symbols) * records > _LOOKS_MAX:  # each function looks through them all
+        raise MalformedObjectError(f"section {section.name} has {records} records about its code")
     end = 0
     for symbol in sorted(symbols, key=lambda symbol: symbol.value):
         if symbol.value != end or not symbol.size or symbol.size % ins.INSTRUCTION_BYTES:

@@ -5,13 +5,12 @@ every writer has them, so none comes twice, and a value counts only with the wir
 A list's elements have the type that is expected there, as Thrift's generated readers take it for granted.
 """
 
-from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
 
 #: By field id: of a list its elements' wire type, or their shape if they are structs; of a struct its shape.
-Shape: TypeAlias = Mapping[int, Any]
+Shape: TypeAlias = dict[int, Any]
 #: Values by field id and wire type: see `key`.
 Fields: TypeAlias = dict[int, Any]
 
@@ -56,7 +55,7 @@ def _read_other(raw: bytes, at: int, type_: int, shape: Any) -> tuple[Any, int]:
             raise IndexError(length)
         return raw[begin : begin + length], begin + length
     if type_ == STRUCT:
-        return read_struct(raw, at, shape if isinstance(shape, Mapping) else {})
+        return read_struct(raw, at, shape if isinstance(shape, dict) else {})
     if type_ in (TRUE, FALSE):
         return type_ == TRUE, at
     if type_ == BYTE:
@@ -74,7 +73,7 @@ def _read_list(raw: bytes, at: int, shape: Any) -> tuple[list[Any], int]:
         count, at = _read_varint(raw, at)
     if count > len(raw) - at:
         raise IndexError(count)
-    if shape is not None and type_ != (STRUCT if isinstance(shape, Mapping) else shape):
+    if shape is not None and type_ != (STRUCT if isinstance(shape, dict) else shape):
         raise ValueError(f"a list of type {type_}")
     values: list[Any] = []
     value: Any
