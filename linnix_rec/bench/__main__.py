@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from linnix_rec.bench.captures import write_repeated
 from linnix_rec.bench.drain import EXECS, FORKS, drain_rate, full_ring
+from linnix_rec.bench.dumps import dump_seconds, full_armed_ring
 from linnix_rec.bench.figures import Figure, document, table
 from linnix_rec.bench.proving import measure_proving
-from linnix_rec.bench.recordings import record_true_seconds, storm_round
+from linnix_rec.bench.recordings import EVIDENCE, record_true_seconds, storm_round
 from linnix_rec.capture.reader import open_capture
 from linnix_rec.errors import LinnixRecError
 
@@ -23,6 +24,7 @@ RESULTS: Final = Path("benchmarks/results.json")
 RUNS: Final = 7
 RING_SLOTS: Final = 1 << 18
 EXEC_RING_SLOTS: Final = 1 << 16
+DUMP_SLOTS: Final = 1 << 20
 EVENTS: Final = 5_000_000
 
 
@@ -50,6 +52,11 @@ def _figures(directory: Path) -> Iterator[Figure]:
     yield Figure("storm tree", tuple(each.tree_s / each.alone_s for each in rounds))
     yield Figure("storm host", tuple(each.host_s / each.alone_s for each in rounds))
     yield Figure("memory", tuple(each.private_bytes / 1e6 for each in rounds))
+    for name in EVIDENCE:
+        yield Figure(name, tuple(each.evidence_s[name] / each.tree_s for each in rounds))
+    with full_armed_ring(DUMP_SLOTS, FORKS) as name:
+        yield Figure("dump raw", tuple(dump_seconds(name, directory, raw=True) for _ in range(RUNS)))
+        yield Figure("dump capture", tuple(dump_seconds(name, directory, raw=False) for _ in range(RUNS)))
     for row, slots, load in (("drain fork", RING_SLOTS, FORKS), ("drain exec", EXEC_RING_SLOTS, EXECS)):
         with full_ring(slots, load) as ring:
             everywhere = os.sched_getaffinity(0)

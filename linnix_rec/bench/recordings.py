@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,24 +37,40 @@ def storm_seconds(before: Sequence[str] = ()) -> float:
     return (ended - started) / 1e9
 
 
+#: What counts beside a recording, each by its figure.
+EVIDENCE: Final = {
+    "prove": ("--prove",),
+    "witness perf": ("--witness", "perf"),
+    "witness connector": ("--witness", "connector"),
+}
+
+
 @dataclass(frozen=True)
 class StormRound:
-    """One storm each: unrecorded, recorded as a command, beside a recording of the host; seconds."""
+    """One storm each: unrecorded, recorded as a command, beside a recording of the host; seconds.
+
+    evidence_s: recorded as a command, with what is in EVIDENCE
+    """
 
     alone_s: float
     tree_s: float
     host_s: float
     private_bytes: int
+    evidence_s: Mapping[str, float]
 
 
 def storm_round(directory: Path) -> StormRound:
-    """Run the three; `private_bytes` is the host recorder's when its storm ends."""
+    """Run them all; `private_bytes` is the host recorder's when its storm ends."""
     alone = storm_seconds()
     tree = storm_seconds([*_RECORD, "-o", str(directory / "tree.lrec"), "--"])
+    evidence = {
+        name: storm_seconds([*_RECORD, *options, "-o", str(directory / "evidence.lrec"), "--"])
+        for name, options in EVIDENCE.items()
+    }
     with _recorded_host(directory / "host.lrec") as recorder:
         host = storm_seconds()
         private = private_bytes(Path(f"/proc/{recorder.pid}/smaps").read_text())
-    return StormRound(alone, tree, host, private)
+    return StormRound(alone, tree, host, private, evidence)
 
 
 def private_bytes(smaps: str) -> int:
