@@ -18,7 +18,7 @@ BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Ibpf_
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bpf bpf-check man man-check samples bench dist clean
+.PHONY: help demo test model lint format bpf bpf-check man man-check samples bench dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ lint: $(CAN_DEVELOP) ## Check style (ruff), types (mypy --strict) and the direct
 format: $(CAN_DEVELOP) ## Format the Python code
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+model: ## Search a model of the slot protocol to the end with spin, and refuse its broken twins (needs spin, gcc)
+	$(PYTHON) tests/model/check.py
 
 bpf: $(BPF_OBJECTS) ## Rebuild the BPF objects (needs clang and llvm-strip)
 

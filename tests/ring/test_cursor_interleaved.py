@@ -133,17 +133,17 @@ class WithoutOddTest(Memory):
 
 
 class WithoutLaterTest(Memory):
-    def refuses(self, stamp: int, ticket: int) -> bool:
+    def refuses(self, stamp: int, ticket: int) -> bool:  # noqa: ARG002
         return bool(stamp & 1)
 
 
 class WithoutCompareAndSwap(Memory):
-    def swaps(self, found: int, expected: int) -> bool:
+    def swaps(self, found: int, expected: int) -> bool:  # noqa: ARG002
         return True
 
 
 class WithoutIndex(Memory):
-    def index_of(self, index: int) -> int:
+    def index_of(self, index: int) -> int:  # noqa: ARG002
         return 0
 
 
