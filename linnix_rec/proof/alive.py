@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 
 from linnix_rec.capture.document import CaptureDocument, Listing
 from linnix_rec.capture.reader import Capture
-from linnix_rec.proof.listed import Events, Listed, is_there, read_during, read_events, read_listed
+from linnix_rec.proof.listed import Events, Listed, is_there, read_behind, read_listing
 from linnix_rec.proof.living import Flags, Tasks, joined_tasks
+from linnix_rec.proof.rows import Gaps
 from linnix_rec.proof.standing import Past, Standing
 from linnix_rec.proof.verdict import RuleResult, Tally
 
@@ -54,10 +55,10 @@ def check_alive(capture: Capture, listing: Listing, standing: Standing) -> RuleR
     """
     if not is_there(capture, listing):
         return RuleResult("alive", unknown=1, note="the listing at the end is not in the files")
-    listed, during = read_listed(capture, listing), read_during(capture, listing, standing.gaps)
-    if listed is None or during is None:
+    read = read_listing(capture, listing, standing.gaps)
+    if read is None:
         return RuleResult("alive", unknown=1, note="the listing at the end is longer than any kernel's")
-    check = _Check(capture, listing, standing, listed, during)
+    check = _Check(capture, listing, standing, *read)
     tally = Tally("alive", checked=check.checked, note=_NOTE)
     for seq, reason in (*check.unlisted(), *check.listed()):
         if reason:
@@ -103,9 +104,9 @@ class _Check:
         self._capture, self._listing, self._standing, self._rows = capture, listing, standing, listed
         earlier = [each for each in document.listings if each.end_seq <= listing.first_seq]
         before = [
-            tasks
+            read[0]
             for each in earlier
-            if is_there(capture, each) and (tasks := read_listed(capture, each)) is not None
+            if is_there(capture, each) and (read := read_listing(capture, each, Gaps())) is not None
         ]
         parties = [standing.tasks, listed.tasks, during.exits, during.births]
         self._who, numbers = _Identities.of([*parties, *(each.tasks for each in before)])
@@ -178,7 +179,7 @@ class _Check:
         exits = {self._names(number)[::2]: number for number in unended}
         gaps = self._standing.gaps
         if births or exits:
-            for events in read_events(self._capture, self._listing.end_seq, None, gaps):
+            for events in read_behind(self._capture, self._listing.end_seq, gaps):
                 for identity in events.births.identities(set(births)):
                     del unborn[births.pop(identity)]
                 for identity in events.exits.identities(set(exits)):

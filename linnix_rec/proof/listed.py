@@ -4,7 +4,8 @@ A listing is one run of the kernel's task iterator: `task` rows among other even
 another. It is read on its own, so the main reading of a capture is spared its columns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from linnix_rec.capture import columns
 from linnix_rec.capture.document import Listing
 from linnix_rec.capture.reader import Capture
-from linnix_rec.capture.schema import EXIT, FORK
+from linnix_rec.capture.schema import EXIT, FORK, TASK
 from linnix_rec.proof.living import Flags, Tasks, Tids, joined_tasks
 from linnix_rec.proof.rows import CAUSAL_COLUMNS, Gaps, rows_of
 
@@ -66,53 +67,67 @@ def is_there(capture: Capture, listing: Listing) -> bool:
     return kept_from <= listing.first_seq <= listing.end_seq <= max(end, kept_from) and not missing
 
 
-def read_listed(capture: Capture, listing: Listing) -> Listed | None:
-    """Read a listing's tasks; None if they are more than there can be."""
-    names = ("seq", "tid", "tgid", "start_ns", *_STATE_COLUMNS)
-    parts, rows = [_NOBODY], 0
-    for batch in capture.batches(names, first_seq=listing.first_seq, end_seq=listing.end_seq, kinds={"task"}):
-        parts.append(_listed(batch))
+def read_listing(capture: Capture, listing: Listing, gaps: Gaps) -> tuple[Listed, Events] | None:
+    """Read a listing's tasks, and what else happened meanwhile; None if it is more than there can be.
+
+    `gaps` takes all of it.
+    """
+    names = (*CAUSAL_COLUMNS, *_STATE_COLUMNS)
+    listed, happened, rows = [_NOBODY], [_NOTHING], 0
+    for batch in _batches(capture, names, listing.first_seq, listing.end_seq):
         rows += batch.num_rows
         if rows > MAX_ROWS:
             return None
-    seq, tasks, *flags = zip(*parts, strict=True)
-    return Listed(np.concatenate(seq), joined_tasks(tasks), *(np.concatenate(column) for column in flags))
-
-
-def read_during(capture: Capture, listing: Listing, gaps: Gaps) -> Events | None:
-    """Read what else happened during a listing; None if it is more than can be kept."""
-    parts, rows = [_NOTHING], 0
-    for events in read_events(capture, listing.first_seq, listing.end_seq, gaps):
-        parts.append(events)
-        rows += events.exits.tid.size + events.births.tid.size + events.taken_over.size
-        if rows > MAX_ROWS:
-            return None
-    exit_seq, exits, births, taken_over = zip(*parts, strict=True)
-    return Events(
-        np.concatenate(exit_seq), joined_tasks(exits), joined_tasks(births), np.concatenate(taken_over)
+        listed.append(_listed(batch))
+        happened.append(_events(batch, gaps))
+    seq, tasks, *flags = zip(*listed, strict=True)
+    exit_seq, exits, births, taken_over = zip(*happened, strict=True)
+    return (
+        Listed(np.concatenate(seq), joined_tasks(tasks), *(np.concatenate(column) for column in flags)),
+        Events(
+            np.concatenate(exit_seq), joined_tasks(exits), joined_tasks(births), np.concatenate(taken_over)
+        ),
     )
 
 
-def read_events(capture: Capture, first_seq: int, end_seq: int | None, gaps: Gaps) -> Iterator[Events]:
-    """Read forks, execs and exits of some tickets, a batch at a time; `gaps` takes them too."""
-    for batch in capture.batches(CAUSAL_COLUMNS, first_seq=first_seq, end_seq=end_seq):
-        rows = rows_of(batch)
-        gaps.take(rows)
-        born = Tasks(rows.child_tid, rows.child_tgid, rows.child_start_ns).only(rows.kind == FORK)
-        exits = rows.kind == EXIT
-        exited = Tasks(rows.tid, rows.tgid, rows.start_ns).only(exits)
-        taken_over = rows.takes_over | (exits & ~rows.last_thread & (rows.tid == rows.tgid))
-        yield Events(rows.seq[exits], exited, born, rows.tgid[taken_over])
+def read_behind(capture: Capture, seq: int, gaps: Gaps) -> Iterator[Events]:
+    """Read what happened from a ticket on, a batch at a time; `gaps` takes it too."""
+    for batch in _batches(capture, CAUSAL_COLUMNS, seq, None):
+        yield _events(batch, gaps)
+
+
+def _batches(
+    capture: Capture, names: Sequence[str], first_seq: int, end_seq: int | None
+) -> Iterator[pa.RecordBatch]:
+    # Opening a segment costs some milliseconds: only those that say they hold such tickets. Should they
+    # lie, `sequence` or `digest` breaks.
+    near = tuple(
+        segment
+        for segment in capture.segments
+        if first_seq < segment.metadata.end_seq and (end_seq is None or segment.metadata.first_seq < end_seq)
+    )
+    return replace(capture, segments=near).batches(names, first_seq=first_seq, end_seq=end_seq)
+
+
+def _events(batch: pa.RecordBatch, gaps: Gaps) -> Events:
+    rows = rows_of(batch)
+    gaps.take(rows)
+    born = Tasks(rows.child_tid, rows.child_tgid, rows.child_start_ns).only(rows.kind == FORK)
+    exits = rows.kind == EXIT
+    exited = Tasks(rows.tid, rows.tgid, rows.start_ns).only(exits)
+    taken_over = rows.takes_over | (exits & ~rows.last_thread & (rows.tid == rows.tgid))
+    return Events(rows.seq[exits], exited, born, rows.tgid[taken_over])
 
 
 def _listed(batch: pa.RecordBatch) -> Listed:
+    here = columns.kind_codes(batch) == TASK
     tid, tgid = (columns.int32(batch, name).view(np.uint32) for name in ("tid", "tgid"))
     state, flags = columns.uint32(batch, "exit_state"), columns.uint32(batch, "task_flags")
     told = columns.valid(batch, "exit_state") & columns.valid(batch, "task_flags")
     return Listed(
-        columns.uint64(batch, "seq"),
-        Tasks(tid, tgid, columns.uint64(batch, "start_ns")),
-        told & (state == 0) & (flags & _PF_EXITING == 0),
-        told & (state != 0),
-        columns.valid(batch, "cpu_ns") & (columns.uint64(batch, "cpu_ns") > 0),
+        columns.uint64(batch, "seq")[here],
+        Tasks(tid, tgid, columns.uint64(batch, "start_ns")).only(here),
+        (told & (state == 0) & (flags & _PF_EXITING == 0))[here],
+        (told & (state != 0))[here],
+        (columns.valid(batch, "cpu_ns") & (columns.uint64(batch, "cpu_ns") > 0))[here],
     )

@@ -7,14 +7,14 @@ rows with the rule and the seq that must be named. Rows are renumbered, so that 
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from linnix_rec.capture.document import DOCUMENT_NAME, Accounts, CaptureDocument, Stopped
+from linnix_rec.capture.document import DOCUMENT_NAME, Accounts, CaptureDocument, Listing, Stopped
 from linnix_rec.capture.reader import Capture, open_capture
 from tests.proof.histories import renumbered
 from tests.story import Story, write_capture
@@ -33,8 +33,14 @@ class Mutated:
 
 
 def rows_of_capture(path: Path) -> list[Row]:
-    """Give all rows of a capture."""
-    return [row for batch in open_capture(path).batches() for row in batch.to_pylist()]
+    """Give all rows of a capture; those of a listing know its number, so that they may be moved."""
+    capture = open_capture(path)
+    rows = [row for batch in capture.batches() for row in batch.to_pylist()]
+    for number, listing in enumerate(capture.document.listings):
+        for row in rows:
+            if listing.first_seq <= row["seq"] < listing.end_seq:
+                row["listing"] = number
+    return rows
 
 
 def write_mutated(
@@ -44,7 +50,19 @@ def write_mutated(
     begun = open_capture(original).document
     names = ("started", "host", "filter", "ring_slots", "ordered", "source")
     kept = {name: getattr(begun, name) for name in names}
+    kept["listings"] = tuple(
+        replace(listing, first_seq=first_seq, end_seq=end_seq)
+        for listing, (first_seq, end_seq) in zip(begun.listings, _ranges(begun.listings, rows), strict=True)
+    )
     return write_capture(directory, rows, rows_per_segment=rows_per_segment, **kept)
+
+
+def _ranges(listings: Sequence[Listing], rows: list[Row]) -> Iterator[tuple[int, int]]:
+    """Give where each listing's rows are now; one without rows stays before what followed it."""
+    for number, listing in enumerate(listings):
+        own = [row["seq"] for row in rows if row.get("listing") == number]
+        after = [row["seq"] for row in rows if row["seq"] >= listing.first_seq]
+        yield (min(own), max(own) + 1) if own else (min(after, default=listing.first_seq),) * 2
 
 
 def dumped_capture(directory: Path, story: Story, stopped: Stopped) -> Path:
@@ -116,6 +134,37 @@ def exit_doubled(rows: list[Row]) -> Mutated:
     raise LookupError("no process with one exit")
 
 
+def exit_dropped(rows: list[Row]) -> Mutated:
+    """The exit of a process that was born here is not there, long before the last listing."""
+    listed = _last_listing(rows)
+    for acts in _whole_lives(rows):
+        if acts[-1] < listed[0] and _actor(rows[acts[-1]]) in _born(rows):
+            dropped = [*rows[: acts[-1]], *rows[acts[-1] + 1 :]]
+            return _mutated(dropped, "alive", listed[0] - 1)
+    raise LookupError("no process that ended")
+
+
+def listed_row_dropped(rows: list[Row]) -> Mutated:
+    """A task that lives is not in the last listing."""
+    listed = _last_listing(rows)
+    for at in listed[1:]:
+        if rows[at]["kind"] == "task" and _lives_on(rows, at):
+            return _mutated([*rows[:at], *rows[at + 1 :]], "alive", listed[0])
+    raise LookupError("no listed task of whom more is known")
+
+
+def dead_task_listed(rows: list[Row]) -> Mutated:
+    """A task that has exited is in the last listing as one that runs."""
+    listed = _last_listing(rows)
+    template = next(rows[at] for at in listed if rows[at]["kind"] == "task")
+    for acts in _whole_lives(rows):
+        if acts[-1] < listed[0]:
+            names = {name: rows[acts[-1]][name] for name in ("tid", "tgid", "start_ns", "comm")}
+            added = {**template, **names, "exit_state": 0, "task_flags": 0}
+            return _mutated([*rows[: listed[-1]], added, *rows[listed[-1] :]], "alive", listed[-1])
+    raise LookupError("no process that ended")
+
+
 #: Each gives rows with one fault; all raise LookupError if the rows give no occasion.
 ROW_MUTATIONS: Final[Mapping[str, Callable[[list[Row]], Mutated]]] = {
     mutation.__name__: mutation
@@ -124,6 +173,11 @@ ROW_MUTATIONS: Final[Mapping[str, Callable[[list[Row]], Mutated]]] = {
         exit_moved_before_exec, exit_moved_before_fork, birth_doubled, exit_doubled,
     )
 }  # fmt: skip
+
+#: The same, of captures with a listing at the end in which somebody lives.
+LISTING_MUTATIONS: Final[Mapping[str, Callable[[list[Row]], Mutated]]] = {
+    mutation.__name__: mutation for mutation in (exit_dropped, listed_row_dropped, dead_task_listed)
+}
 
 
 # ---- Files and accounts -----------------------------------------------------------------------------------
@@ -197,6 +251,28 @@ def _whole_lives(rows: list[Row]) -> Iterator[list[int]]:
         exits = [at for at in acts if rows[at]["kind"] == "exit"]
         if exits == acts[-1:] and last["last_thread"] and last["tid"] == last["tgid"]:
             yield acts
+
+
+def _last_listing(rows: list[Row]) -> list[int]:
+    """Give the row numbers of the last listing."""
+    last = max((row["listing"] for row in rows if "listing" in row), default=0)
+    numbers = [at for at, row in enumerate(rows) if row.get("listing") == last]
+    if last == 0 or not numbers:
+        raise LookupError("no listing at the end, or nobody in it")
+    return numbers
+
+
+def _born(rows: list[Row]) -> set[Identity]:
+    return {(row["child_tid"], row["child_start_ns"]) for row in rows if row["kind"] == "fork"}
+
+
+def _lives_on(rows: list[Row], at: int) -> bool:
+    """Say whether a listed process leader was there before the listing, and does not exit."""
+    task = _actor(rows[at])
+    before = [row for row in rows[:at] if row["kind"] != "gap"]
+    known = task in _born(before) or any(row["kind"] == "task" and _actor(row) == task for row in before)
+    exits = any(row["kind"] == "exit" and _actor(row) == task for row in rows)
+    return known and not exits and rows[at]["tid"] == rows[at]["tgid"] and rows[at]["exit_state"] == 0
 
 
 def _exit_moved_before(rows: list[Row], kind: str, rule: str) -> Mutated:

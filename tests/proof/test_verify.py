@@ -11,14 +11,14 @@ from linnix_rec.capture.document import Accounts, CaptureDocument
 from linnix_rec.capture.reader import open_capture
 from linnix_rec.proof import Verdict, verify_capture
 from tests.proof import mutations
-from tests.story import CLONE_THREAD, Story, write_capture
+from tests.story import CLONE_THREAD, Story, Task, write_capture
 
 RULES = ("sequence", "birth", "death", "parent", "once", "digest", "account")
 
 
-def a_shell_session() -> Story:
+def a_shell_session(story: Story | None = None) -> Story:
     """A shell's children, a thread that takes its process over, a failed takeover, a reused pid."""
-    story = Story()
+    story = story or Story()
     shell = story.task(100)
     story.task(7)
     for tid in (101, 102, 101):
@@ -41,6 +41,22 @@ def a_shell_session() -> Story:
             story.fork(shell, taker.tid)  # its tid is free before the exec's row
             story.exec(process, "/bin/echo", old_tid=taker.tid)
         story.exit(process)
+    return story
+
+
+def a_listed_session() -> Story:
+    """The same, on a whole host whose tasks are listed at the beginning and at the end."""
+    story = Story()
+    long_ago = story.attached_boot_ns - 1_000_000_000
+    elders = [Task(tid, tid, long_ago) for tid in (1, 7, 50, 100)]
+    with story.listing(*elders):
+        pass
+    story = a_shell_session(story)
+    reused = next(row for row in story.rows if row.get("child_tgid") == 121)  # it never exits
+    sleepers = [Task(121, 121, reused["child_start_ns"]), story.fork(elders[-1], 140)]
+    with story.listing(*elders, *sleepers):
+        pass
+    story.fork(elders[-1], 141)
     return story
 
 
@@ -88,6 +104,16 @@ def test_a_fault_in_the_rows_is_named_by_one_rule_at_its_seq(
     assert verdict.exit_status() == 1
     # Two rows in each other's place break the sequence before, between and behind them.
     assert sum(rule.violated for rule in verdict.rules) == (3 if name == "neighbours_swapped" else 1)
+
+
+@pytest.mark.parametrize("name", [*mutations.ROW_MUTATIONS, *mutations.LISTING_MUTATIONS])
+def test_a_fault_beside_a_listing_is_named_by_one_rule_at_its_seq(tmp_path: Path, name: str) -> None:
+    whole = write_capture(tmp_path / "whole.lrec", a_listed_session(), rows_per_segment=9)
+    assert verdict_on(whole).proven
+    mutate = {**mutations.ROW_MUTATIONS, **mutations.LISTING_MUTATIONS}[name]
+    mutated = mutate(mutations.rows_of_capture(whole))
+    path = mutations.write_mutated(tmp_path / "mutated.lrec", whole, mutated.rows)
+    assert broken(verdict_on(path)) == {mutated.rule: mutated.seq}
 
 
 def test_rewriting_rows_unchanged_stays_proven(capture: Path, tmp_path: Path) -> None:
