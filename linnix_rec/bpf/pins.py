@@ -115,13 +115,24 @@ def remove_pins(directory: Path, *, links_only: bool = False) -> None:
     """Remove an object's names; what no process holds ends with them. Raises OSError."""
     if not directory.is_dir():
         return
-    # The links first: a program that still runs must find its maps.
-    pins = sorted(directory.iterdir(), key=lambda pin: (not pin.name.startswith(_LINK), pin.name))
-    for pin in pins:
+    # The links first: a program that still runs must find its maps. Then the note: without it, whoever comes
+    # after a removal that was cut short knows it as one.
+    for pin in sorted(directory.iterdir(), key=_removed_first):
         if not links_only or pin.name.startswith(_LINK):
-            pin.unlink()
+            pin.unlink(missing_ok=True)
     if not links_only:
         directory.rmdir()
+
+
+def _removed_first(pin: Path) -> tuple[bool, bool, str]:
+    return not pin.name.startswith(_LINK), pin.name != _NOTE, pin.name
+
+
+def is_half_removed(directory: Path) -> bool:
+    """Whether a process died while it removed these pins; nothing in them runs, or can be read, any more."""
+    return directory.is_dir() and not any(
+        pin.name == _NOTE or pin.name.startswith(_LINK) for pin in directory.iterdir()
+    )
 
 
 def pinned_names(room: Path) -> Iterator[str]:

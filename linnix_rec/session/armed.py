@@ -22,7 +22,7 @@ from linnix_rec.session.request import Request
 from linnix_rec.session.taking_up import root_of
 from linnix_rec.sources.decode import Decoder
 from linnix_rec.sources.image import cgroup_ids
-from linnix_rec.sources.pinned import Note, check_free, pin_directory, pinned, read_note
+from linnix_rec.sources.pinned import Note, check_free, finish_removal, pin_directory, pinned, read_note
 from linnix_rec.sources.sequencer import OBJECT_NAME, SequencerSource, load_sequencer
 
 
@@ -114,12 +114,15 @@ def copy_armed(name: str) -> Copied:
     return Copied(image, document, note.redact, note.object)
 
 
-def disarm(name: str, *, force: bool) -> Armed:
+def disarm(name: str, *, force: bool) -> Armed | None:
     """End what is pinned under a name, whichever kind it is, and say what it was; raises LinnixRecError.
 
-    What a recording's capture still lacks is only dropped with `force`.
+    None if another process had ended it, and died before all of it was removed. What a recording's capture
+    still lacks is only dropped with `force`.
     """
     directory = pin_directory(name)
+    if finish_removal(name):
+        return None
     note = read_note(name)
     with _opened(name, note) as source:
         what = _look_at(name, note, source)

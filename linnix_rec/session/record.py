@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnix_rec.errors import RecordingError, UsageError
+from linnix_rec.errors import RecordingError
 from linnix_rec.session.command import Command, die_of, look_up_user
 from linnix_rec.session.privileges import forestall_threads
 from linnix_rec.session.request import FIRST_SEGMENT_SECONDS, Request, output_path, owner
@@ -52,14 +52,12 @@ def record(request: Request) -> int:
 
 def _resuming_what_is_pinned(request: Request) -> Request:
     """The request to resume, if the name to take up is pinned; else as it is."""
-    from linnix_rec.sources.pinned import pin_directory, read_note
+    from linnix_rec.session.taking_up import unfinished_capture
 
-    if request.resume is not None or request.pin is None or not pin_directory(request.pin).exists():
+    if request.resume is not None or request.pin is None:
         return request
-    capture = read_note(request.pin).capture
-    if capture is None:
-        raise UsageError(f"{request.pin!r} is armed, not recorded: `linnix-rec disarm {request.pin}` ends it")
-    return replace(request, resume=Path(capture), pin=None)
+    capture = unfinished_capture(request.pin)
+    return request if capture is None else replace(request, resume=capture, pin=None)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from linnix_rec.bpf.definitions import read_object_spec
-from linnix_rec.bpf.pins import open_object
+from linnix_rec.bpf.pins import open_object, remove_pins
 from linnix_rec.capture.document import DOCUMENT_NAME, FAILURE, CaptureDocument, Resumption, Stopped
 from linnix_rec.capture.writer import CaptureWriter
 from linnix_rec.errors import RecordingError, UsageError
@@ -18,7 +18,7 @@ from linnix_rec.session.beginning import redaction
 from linnix_rec.session.recording import stopped_now
 from linnix_rec.session.request import FIRST_SEGMENT_SECONDS, Request, owner
 from linnix_rec.sources.decode import Decoder
-from linnix_rec.sources.pinned import Note, Root, pin_directory, read_note
+from linnix_rec.sources.pinned import Note, Root, finish_removal, pin_directory, read_note
 from linnix_rec.sources.sequencer import OBJECT_NAME, SequencerSource
 
 _PROGRAMS_OF_A_RECORDING = 3
@@ -38,6 +38,29 @@ class TakenUp:
 def root_of(pid: int) -> Root:
     """A process as it is known for later; raises OSError."""
     return Root(pid, _start_ticks(pid))
+
+
+def unfinished_capture(pin: str) -> Path | None:
+    """The capture that what is pinned under a name fills; None if there is none to go on with.
+
+    Removes the pins that a recorder left which died when it had closed its capture. Raises UsageError if
+    the name is armed, RecordingError.
+    """
+    if finish_removal(pin) or not pin_directory(pin).exists():
+        return None
+    note = read_note(pin)
+    if note.capture is None:
+        raise UsageError(f"{pin!r} is armed, not recorded: `linnix-rec disarm {pin}` ends it")
+    capture = Path(note.capture)
+    return None if _is_left_behind(note, CaptureDocument.load(capture / DOCUMENT_NAME)) else capture
+
+
+def _is_left_behind(note: Note, document: CaptureDocument) -> bool:
+    """Whether the pins of a capture have outlived its end; they are removed then."""
+    if document.stopped is None or document.pin is None or note.document.capture_id != document.capture_id:
+        return False
+    remove_pins(pin_directory(document.pin))
+    return True
 
 
 def take_up(request: Request) -> TakenUp:
@@ -72,6 +95,8 @@ def take_up(request: Request) -> TakenUp:
 def _note_of(document: CaptureDocument, directory: Path) -> Note:
     """The note of the pin that fills a capture."""
     if document.stopped is not None:
+        if document.pin is not None and pin_directory(document.pin).exists():
+            _is_left_behind(read_note(document.pin), document)
         raise UsageError(f"{directory} is finished: there is nothing to resume")
     if document.pin is None:
         raise UsageError(f"{directory} was not recorded with --pin: its programs ended with its recorder")

@@ -93,6 +93,15 @@ def check_free(name: str) -> None:
         )
 
 
+def finish_removal(name: str) -> bool:
+    """Remove what is left of pins, if a process died while it removed them; whether one did."""
+    directory = pin_directory(name)
+    half_removed = pins.is_half_removed(directory)
+    if half_removed:
+        pins.remove_pins(directory)
+    return half_removed
+
+
 def read_note(name: str) -> Note:
     """The note of what is pinned under a name; raises UsageError if nothing is."""
     directory = pin_directory(name)
@@ -102,6 +111,8 @@ def read_note(name: str) -> Note:
         raise RecordingError(f"can't look into {ROOM}: only its owner can; run it as root") from error
     if not there:
         raise UsageError(f"nothing is pinned under {name!r}: `linnix-rec armed` lists what is")
+    if pins.is_half_removed(directory):
+        raise RecordingError(f"{name!r} is half removed: `linnix-rec disarm {name}` removes the rest")
     return Note.parse(pins.read_note(directory), str(directory))
 
 
