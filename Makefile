@@ -18,7 +18,7 @@ BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Ibpf_
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test model lint format bpf bpf-check man man-check samples bench dist clean
+.PHONY: help demo test model fuzz lint format bpf bpf-check man man-check samples bench dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,11 @@ demo: $(CAN_RUN) ## Record a real command, prove the capture and show its proces
 
 test: $(CAN_DEVELOP) ## Run the tests (as root with BTF also those on the live kernel); ARGS="-k name" to choose
 	$(BIN)/python -m pytest $(ARGS)
+
+FUZZ_INPUTS ?= 20000
+FUZZ_SEED ?= 1
+fuzz: $(CAN_DEVELOP) ## Fuzz the readers of captures, objects and images (atheris); FUZZ_INPUTS=1000000 for long
+	$(BIN)/python -m tests.fuzz --inputs $(FUZZ_INPUTS) --seed $(FUZZ_SEED)
 
 lint: $(CAN_DEVELOP) ## Check style (ruff), types (mypy --strict) and the direction of imports (import-linter)
 	$(BIN)/ruff check .
