@@ -131,7 +131,8 @@ static ALWAYS_INLINE void publish(struct slot *slot, u64 ticket)
 }
 
 /* A slot that was taken, of a span that is given up, must not stay odd: it would be lost to every lap to
- * come. This stamp is even, below what a reader of this ticket waits for, and above the last lap's. */
+ * come. This stamp is even, below what a reader of this ticket waits for, and above the last lap's. Who
+ * reads it knows how many tickets to give up: `span` was written before. */
 static ALWAYS_INLINE void release(struct slot *slot, u64 ticket)
 {
 	__sync_lock_test_and_set(&slot->stamp, 2 * ticket);
