@@ -67,3 +67,11 @@ def test_a_missing_segment_is_a_warning_where_it_is_opened(capture: Path) -> Non
         opened = linnix_rec.open_capture(capture)
     assert warned[0].filename == __file__
     assert opened.events(["seq"]).column("seq").to_pylist() == [0, 1]
+
+
+def test_a_digest_can_be_noted_and_expected(capture: Path) -> None:
+    opened = linnix_rec.open_capture(capture)
+    assert opened.verify(expect=opened.digest()).proven
+    assert opened.verify().digest is None
+    forged = opened.verify(expect="00" * 32)
+    assert [rule.name for rule in forged.rules if not rule.holds] == ["expect"]

@@ -40,7 +40,7 @@ def parse_digest(text: str) -> str:
     digits = text.strip().lower().removeprefix(_PREFIX)
     if not _HEX.fullmatch(digits):
         raise UsageError(
-            f"no digest: {text!r}; give what `verify --digest` printed: sha256: and 64 hex digits"
+            f"{text!r} is no digest: give what `verify --digest` printed, sha256: and 64 hex digits"
         )
     return _PREFIX + digits
 

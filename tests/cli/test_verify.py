@@ -125,3 +125,54 @@ def test_a_capture_that_may_not_be_entered_is_unreadable(
         main(["verify", str(tmp_path)])
     assert ending.value.code == 3
     assert f"error: can't read {tmp_path}: Permission denied" in capsys.readouterr().err
+
+
+def digest_of(path: Path) -> str:
+    return verify("-q", "--digest", path).stdout.split()[0]
+
+
+def test_quiet_digest_is_one_line_for_scripts(whole: Path, wrong: Path) -> None:
+    result = verify("-q", "--digest", whole)
+    assert (result.exit_code, result.stdout) == (0, f"{digest_of(whole)}  {whole}\n")
+    assert digest_of(whole).startswith("sha256:")
+    assert (verify("-q", "--digest", wrong).exit_code, verify("-q", whole).stdout) == (1, "")
+
+
+def test_digest_comes_before_the_verdict_and_names_the_capture(whole: Path, wrong: Path) -> None:
+    printed = verify("--digest", whole, wrong).stdout.splitlines()
+    assert printed[0] == f"{digest_of(whole)}  {whole}"
+    assert printed[printed.index("") + 1] == f"{digest_of(wrong)}  {wrong}"
+    assert printed.count(str(whole)) == 0
+    told = json.loads(verify("--digest", "--format", "json", whole).stdout)["captures"][0]
+    assert told["digest"] == digest_of(whole)
+
+
+def test_expected_digest_holds_until_a_byte_changes(whole: Path) -> None:
+    noted = digest_of(whole)
+    assert verify("--expect", noted, whole).exit_code == 0
+    assert verify("-q", "--expect", noted.removeprefix("sha256:").upper(), whole).exit_code == 0
+    document = whole / "capture.json"
+    document.write_text(document.read_text().replace("testhost", "otherhost"))
+    assert verify(whole).exit_code == 0
+    result = verify("--expect", noted, whole)
+    assert result.exit_code == 1
+    assert f"expected {noted}, found {digest_of(whole)}" in result.stdout
+
+
+def test_a_digest_to_expect_is_one_and_of_one_capture(
+    whole: Path, wrong: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, complaint in (
+        (["--expect", "12", whole], "'12' is no digest"),
+        (["--expect", digest_of(whole), whole, wrong], "verify the captures one by one"),
+    ):
+        with pytest.raises(SystemExit) as ending:
+            main(["verify", *map(str, arguments)])
+        assert ending.value.code == 2
+        assert complaint in capsys.readouterr().err
+
+
+def test_verbose_prints_each_identity_with_both_sides(whole: Path) -> None:
+    assert "filtered + claimed" not in verify(whole).stdout
+    told = [line.split() for line in verify("-v", whole).stdout.splitlines()]
+    assert ["forks", "seen", "1", "=", "1", "filtered", "+", "claimed"] in told

@@ -4,9 +4,18 @@ import json
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
-from linnix_rec.proof.verdict import Offence, RuleResult, Verdict
+from linnix_rec.capture.document import Pruned
+from linnix_rec.proof.verdict import Identity, Offence, RuleResult, Verdict
 from linnix_rec.report.layout import columns_of
-from linnix_rec.report.verdict import Counts, Proof, causal_line, json_verdicts, junit_verdicts, verdict_lines
+from linnix_rec.report.verdict import (
+    Counts,
+    Proof,
+    causal_line,
+    digest_line,
+    json_verdicts,
+    junit_verdicts,
+    verdict_lines,
+)
 
 SEQUENCE = RuleResult("sequence", checked=1234, note="rows")
 DEATH = RuleResult(
@@ -144,3 +153,76 @@ def test_a_recorded_failure_is_the_reason_in_every_format() -> None:
         case = ET.fromstring(junit_verdicts([proof])).find(".//testcase[@name='complete']/failure")  # noqa: S314
         assert case is not None
         assert case.get("message") == reason
+
+
+SUMS = RuleResult(
+    "account",
+    checked=2,
+    violated=1,
+    first=(Offence(9, "tickets issued: 1234567, in the rows: 1234566"),),
+    identities=(
+        Identity("forks seen", 456, "=", 456, "filtered + claimed"),
+        Identity("tickets issued", 1_234_567, "=", 1_234_566, "in the rows"),
+    ),
+)
+
+
+def told_identities(rule: RuleResult, **options: bool) -> list[str]:
+    proof = Proof("a.lrec", 1, replace(PROVEN, rules=(rule,)))
+    return list(verdict_lines(proof, **options))[1:-1]
+
+
+def test_identities_are_told_with_both_sides_in_columns_if_wanted() -> None:
+    assert told_identities(SUMS, every_identity=True) == [
+        "            forks seen            456 =  456        filtered + claimed",
+        "            tickets issued  1,234,567 != 1,234,566  in the rows",
+    ]
+    assert told_identities(SUMS) == ["            seq 9: tickets issued: 1234567, in the rows: 1234566"]
+
+
+def test_evidence_that_was_counted_apart_is_told_unasked() -> None:
+    proved = replace(SUMS, identities=(Identity("runs of on_exec", 3, "=", 3, "execs seen"),))
+    assert told_identities(proved) == ["            runs of on_exec  3 = 3  execs seen"]
+    around = Identity("forks seen", 3, "<=", 2, "forks counted around it")
+    witness = RuleResult("witness", checked=1, violated=1, identities=(around,))
+    assert told_identities(witness) == ["            forks seen  3 > 2  forks counted around it"]
+
+
+def test_json_holds_each_identity() -> None:
+    proof = Proof("a.lrec", 1, replace(PROVEN, rules=(SEQUENCE, SUMS), digest="sha256:00"))
+    (told,) = json.loads(json_verdicts([proof]))["captures"]
+    assert told["digest"] == "sha256:00"
+    assert told["rules"][0]["identities"] == []
+    assert told["rules"][1]["identities"][1] == {
+        "identity": "tickets issued = in the rows",
+        "left": 1_234_567,
+        "right": 1_234_566,
+        "relation": "=",
+        "holds": False,
+    }
+
+
+def test_a_pruned_and_resumed_capture_says_so() -> None:
+    pruned = Pruned(120, 12, 361_758_720, {"fork": 9}, 9, {"lapped": 3}, "00" * 32, 5)
+    resumed = replace(PROVEN, pruned=pruned, resumptions=3)
+    assert lines(resumed, 0)[-3:] == [
+        "begins at seq 120: 12 older segments (345 MiB, with 3 lost tickets) were removed by retention",
+        "taken up 3 times by a later recorder",
+        "proven: 1,234 events, 0 lost, in causal order",
+    ]
+    (told,) = json.loads(json_verdicts([Proof("a.lrec", 0, resumed)]))["captures"]
+    assert (told["resumptions"], told["pruned"]["end_seq"], told["pruned"]["segments"]) == (3, 120, 12)
+
+
+def test_the_digest_is_a_line_as_of_sha256sum_and_a_property_in_junit() -> None:
+    proof = Proof("a\n.lrec", 0, replace(PROVEN, digest="sha256:00"))
+    assert digest_line(proof) == r"sha256:00  a\x0a.lrec"
+    assert digest_line(Proof("a.lrec", 0, PROVEN)) == ""
+    (suite,) = ET.fromstring(junit_verdicts([proof]))  # noqa: S314
+    noted = suite.find("properties/property")
+    assert noted is not None
+    assert (noted.get("name"), noted.get("value")) == ("digest", "sha256:00")
+
+
+def test_counters_and_digests_have_no_events_to_look_at() -> None:
+    assert lines(replace(PROVEN, rules=(SUMS,)), 1)[-1].startswith("not proven")
