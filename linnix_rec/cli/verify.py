@@ -29,7 +29,8 @@ The rules:
   alive     the tasks that the kernel lists at the end are those that live by the events
   digest    the files are those that were written, unchanged
   account   the kernel's own counters agree with the capture
-  witness   perf counted the same events (record --witness perf)
+  witness   perf counted as many events (record --witness perf)
+  connector the kernel's process connector told of the same events (record --witness connector)
   expect    the digest is the one that was noted elsewhere (--expect)
 Where a gap may hide the missing half, a rule counts "unknown", which is no violation.
 

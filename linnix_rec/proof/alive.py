@@ -27,9 +27,8 @@ from numpy.typing import NDArray
 
 from linnix_rec.capture.document import CaptureDocument, Listing
 from linnix_rec.capture.reader import Capture
-from linnix_rec.proof.listed import Events, Listed, is_there, read_behind, read_listing
+from linnix_rec.proof.listed import Events, Listed, is_there, read_behind, read_listed, read_listing
 from linnix_rec.proof.living import Flags, Tasks, joined_tasks
-from linnix_rec.proof.rows import Gaps
 from linnix_rec.proof.standing import Past, Standing
 from linnix_rec.proof.verdict import RuleResult, Tally
 
@@ -104,9 +103,9 @@ class _Check:
         self._capture, self._listing, self._standing, self._rows = capture, listing, standing, listed
         earlier = [each for each in document.listings if each.end_seq <= listing.first_seq]
         before = [
-            read[0]
+            tasks
             for each in earlier
-            if is_there(capture, each) and (read := read_listing(capture, each, Gaps())) is not None
+            if is_there(capture, each) and (tasks := read_listed(capture, each)) is not None
         ]
         parties = [standing.tasks, listed.tasks, during.exits, during.births]
         self._who, numbers = _Identities.of([*parties, *(each.tasks for each in before)])

@@ -67,6 +67,17 @@ def is_there(capture: Capture, listing: Listing) -> bool:
     return kept_from <= listing.first_seq <= listing.end_seq <= max(end, kept_from) and not missing
 
 
+def read_listed(capture: Capture, listing: Listing) -> Listed | None:
+    """Read a listing's tasks alone; None if they are more than there can be."""
+    names, listed, rows = ("seq", "kind", "tid", "tgid", "start_ns", *_STATE_COLUMNS), [_NOBODY], 0
+    for batch in _batches(capture, names, listing.first_seq, listing.end_seq):
+        rows += batch.num_rows
+        if rows > MAX_ROWS:
+            return None
+        listed.append(_listed(batch))
+    return _joined(listed)
+
+
 def read_listing(capture: Capture, listing: Listing, gaps: Gaps) -> tuple[Listed, Events] | None:
     """Read a listing's tasks, and what else happened meanwhile; None if it is more than there can be.
 
@@ -80,14 +91,11 @@ def read_listing(capture: Capture, listing: Listing, gaps: Gaps) -> tuple[Listed
             return None
         listed.append(_listed(batch))
         happened.append(_events(batch, gaps))
-    seq, tasks, *flags = zip(*listed, strict=True)
     exit_seq, exits, births, taken_over = zip(*happened, strict=True)
-    return (
-        Listed(np.concatenate(seq), joined_tasks(tasks), *(np.concatenate(column) for column in flags)),
-        Events(
-            np.concatenate(exit_seq), joined_tasks(exits), joined_tasks(births), np.concatenate(taken_over)
-        ),
+    events = Events(
+        np.concatenate(exit_seq), joined_tasks(exits), joined_tasks(births), np.concatenate(taken_over)
     )
+    return _joined(listed), events
 
 
 def read_behind(capture: Capture, seq: int, gaps: Gaps) -> Iterator[Events]:
@@ -107,6 +115,11 @@ def _batches(
         if first_seq < segment.metadata.end_seq and (end_seq is None or segment.metadata.first_seq < end_seq)
     )
     return replace(capture, segments=near).batches(names, first_seq=first_seq, end_seq=end_seq)
+
+
+def _joined(parts: list[Listed]) -> Listed:
+    seq, tasks, *flags = zip(*parts, strict=True)
+    return Listed(np.concatenate(seq), joined_tasks(tasks), *(np.concatenate(column) for column in flags))
 
 
 def _events(batch: pa.RecordBatch, gaps: Gaps) -> Events:

@@ -16,8 +16,11 @@ from tests.proof import mutations
 
 pytestmark = pytest.mark.kernel
 
-# Processes that fork, exec and exit in each order that a mutation looks for.
-SCRIPT = "for i in 1 2 3; do (/bin/true; /bin/true; exit 3); done; seq 9 | sort -r | head -1; exit 0"
+# Processes that fork, exec and exit in each order that a mutation looks for; two outlive the recording.
+SLEEPERS = "for i in 1 2; do /bin/sleep 9 >/dev/null 2>&1 & done"
+SCRIPT = (
+    f"for i in 1 2 3; do (/bin/true; /bin/true; exit 3); done; seq 9 | sort -r | head -1; {SLEEPERS}; exit 0"
+)
 
 ACCOUNTS: dict[str, Callable[[Accounts], Accounts]] = {
     "a ticket that nobody has": lambda kept: replace(kept, issued=kept.issued + 1),
@@ -34,7 +37,9 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     recorder = Recorder(tmp_path_factory.mktemp("fresh") / "fresh.lrec", "--", "/bin/sh", "-c", SCRIPT)
     assert recorder.end()[0] == 0
-    assert verify_capture(open_capture(recorder.capture)).proven
+    verdict = verify_capture(open_capture(recorder.capture))
+    assert verdict.proven
+    assert [rule.checked for rule in verdict.rules if rule.name == "alive"] == [2]
     return recorder.capture
 
 
@@ -44,9 +49,12 @@ def broken(capture: Path) -> dict[str, int]:
     return {rule.name: rule.first[0].seq for rule in verdict.rules if rule.violated}
 
 
-@pytest.mark.parametrize("name", mutations.ROW_MUTATIONS)
+MUTATIONS = {**mutations.ROW_MUTATIONS, **mutations.LISTING_MUTATIONS}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
 def test_a_fault_in_the_rows_is_named_by_its_rule_at_its_seq(name: str, fresh: Path, tmp_path: Path) -> None:
-    mutated = mutations.ROW_MUTATIONS[name](mutations.rows_of_capture(fresh))
+    mutated = MUTATIONS[name](mutations.rows_of_capture(fresh))
     capture = mutations.write_mutated(tmp_path / "broken.lrec", fresh, mutated.rows)
     assert broken(capture) == {mutated.rule: mutated.seq}
 
