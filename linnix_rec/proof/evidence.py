@@ -10,8 +10,10 @@ import json
 import re
 from typing import Any, Final
 
+from linnix_rec.capture import limits
 from linnix_rec.capture.digest import sha256_of
 from linnix_rec.capture.document import DOCUMENT_NAME, CaptureDocument
+from linnix_rec.capture.opening import read_file
 from linnix_rec.capture.reader import Capture
 from linnix_rec.errors import UnreadableCaptureError, UsageError
 from linnix_rec.proof.verdict import RuleResult, Tally
@@ -31,7 +33,10 @@ def capture_digest(capture: Capture) -> str:
     for segment in stated.get("segments", ()):
         path = found.get(segment["name"])
         segment["sha256"] = "" if path is None else sha256_of(path)
-    canonical = json.dumps(stated, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        canonical = json.dumps(stated, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    except RecursionError as error:
+        raise UnreadableCaptureError(f"{capture.path / DOCUMENT_NAME} is nested too deeply") from error
     return _PREFIX + hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
 
 
@@ -56,10 +61,7 @@ def check_expected(expected: str, found: str, seq: int) -> RuleResult:
 def _stated(capture: Capture) -> dict[str, Any]:
     """What capture.json says, with all keys that this version does not know."""
     path = capture.path / DOCUMENT_NAME
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise UnreadableCaptureError(f"can't read {path}: {error.strerror}") from error
+    raw = read_file(path, limits.DOCUMENT_BYTES)
     if CaptureDocument.parse(raw, str(path)) != capture.document:
         raise UnreadableCaptureError(f"{path} has changed since it was opened: the recording goes on")
     stated: dict[str, Any] = json.loads(raw)
