@@ -141,3 +141,23 @@ _JSON = st.recursive(
 @given(st.sampled_from(sorted(json.loads(finished().dump()))), _JSON)
 def test_any_json_in_any_field_is_refused_or_read(field: str, value: object) -> None:
     assert_refused_or_read(changed([field], value))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"format": "linnix-rec capture", "x": [' + b"[]," * 2_000_000 + b"[]]}",
+        b'{"format": "linnix-rec capture", "x": {' + b'"a":"",' * 2_000_000 + b'"a":""}}',
+    ],
+    ids=["lists", "strings"],
+)
+def test_a_document_that_would_take_much_memory_is_refused_unread(raw: bytes) -> None:
+    with pytest.raises(UnreadableCaptureError, match=r"c\.json is too large: \d+ bytes with \d+ lists"):
+        CaptureDocument.parse(raw, "c.json")
+
+
+def test_a_long_string_is_refused_and_not_repeated() -> None:
+    told = document(cgroups={"x" * 300: "y" * (1 << 19)})
+    with pytest.raises(UnreadableCaptureError) as caught:
+        CaptureDocument.parse(told.dump(), "c.json")
+    assert str(caught.value) == f"c.json is damaged: cgroups.{'x' * 120}... has 524288 characters"

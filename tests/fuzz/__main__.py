@@ -27,7 +27,7 @@ PROCESSES = 2
 INPUTS_OF_PROCESS = 50_000
 FINDINGS_OF_PROCESS = 5
 HANG_SECONDS = 20
-_FINDING_PREFIXES = ("crash-", "timeout-", "oom-", "leak-", "slow-unit-")
+_NOISE = ("INFO:", "WARNING:", "stat::")
 
 
 @dataclass(frozen=True)
@@ -78,16 +78,19 @@ def run_part(part: Part, work: Path, findings: Path) -> Outcome:
             *(f"-timeout={HANG_SECONDS}", "-rss_limit_mb=0", "-print_final_stats=1", "-verbosity=0"),
             *(f"-artifact_prefix={findings}/{part.target}-", str(corpus)),
         ]
-        before = set(findings.iterdir())
         ended = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", check=False, cwd=CHECKOUT
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            cwd=CHECKOUT,
         )
         attempt += 1
-        _count(outcome, ended.stderr, room)
-        new = [path for path in set(findings.iterdir()) - before if path.name.startswith(part.target)]
-        outcome.findings += [_told(path, ended.stderr) for path in new]
-        if ended.returncode and not new:
-            outcome.findings.append(f"{part.target} ended with {ended.returncode}:\n{ended.stderr[-3000:]}")
+        _count(outcome, ended.stdout, room)
+        if ended.returncode:
+            outcome.findings.append(_told(part.target, ended))
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -102,12 +105,16 @@ def _count(outcome: Outcome, said: str, room: Path) -> None:
         outcome.slowest_s = max(outcome.slowest_s, json.loads(statistics.read_text())["slowest_s"])
 
 
-def _told(finding: Path, said: str) -> str:
-    wanted = ("Uncaught", "Error", "  File", "terminate called", "  what()", "ERROR: libFuzzer", "    #")
-    lines = [line for line in said.splitlines() if line.lstrip().startswith(tuple(w.strip() for w in wanted))]
-    target = finding.name.partition("-")[0]
-    replay = f"python -m tests.fuzz.worker {target} $(mktemp -d) {finding}"
-    return "\n".join([f"{finding.name}; replay: {replay}", *("    " + line for line in lines[-12:])])
+def _told(target: str, ended: subprocess.CompletedProcess[str]) -> str:
+    """Where the input is, how to run it again, and the last that the process said."""
+    kept = re.search(r"Test unit written to (\S+)", ended.stdout)
+    where = (
+        f"replay: python -m tests.fuzz.worker {target} $(mktemp -d) {kept[1]}" if kept else "no input kept"
+    )
+    said = [line for line in ended.stdout.splitlines() if not line.startswith(_NOISE)]
+    return "\n".join(
+        [f"{target} ended with {ended.returncode}; {where}", *("    " + line for line in said[-25:])]
+    )
 
 
 def table(outcomes: list[Outcome], seconds: float) -> list[str]:
