@@ -269,6 +269,8 @@ class Recording:
         except LinnixRecError as error:
             if failure is None:
                 failure, stopped = error, stopped_now(FAILURE, str(error))
+        if failure is not None and self._source.pin is not None:
+            return self._leave(stopped, failure)
         late_failure = self._close(stopped)
         if failure is None and late_failure is None:
             self._source.unpin()
@@ -283,6 +285,9 @@ class Recording:
         try:
             self._writer.close(stopped, accounts)
         except LinnixRecError as error:
+            if self._source.pin is not None:
+                self._writer.abandon()  # what it lacks is in the ring still
+                return error
             # Without room even for this the capture stays as an unfinished one.
             with contextlib.suppress(LinnixRecError):
                 self._writer.close(stopped_now(FAILURE, str(error)), accounts)

@@ -23,7 +23,7 @@ Process = subprocess.Popen[str]
 StartProcess = Callable[..., "subprocess.Popen[bytes]"]
 Proven = Callable[[Path], Read]
 
-DYING = str(Path(__file__).parent.parent / "faults" / "dying.py")
+STRUCK = str(Path(__file__).parent.parent / "faults" / "struck.py")
 ROUND = 20
 ROUNDS = 3
 #: Each round waits for a word, and answers when it is over.
@@ -49,7 +49,7 @@ class Pinned:
 
     def record_and_die(self, place: str, nth: int, *options: str | Path) -> Process:
         """As `record`, but it dies there; perhaps before it has begun."""
-        begun = self._record(options, 4096, place, str(nth), by=[DYING])
+        begun = self._record(options, 4096, place, str(nth), by=(STRUCK, "KILL"))
         wait_until(lambda: begun.poll() is not None or has_begun(self.capture), "for the recording to begin")
         return begun
 

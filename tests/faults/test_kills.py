@@ -1,0 +1,215 @@
+"""The recorder is killed again and again in a storm, and not one event is missing, and none is double.
+
+LINNIX_REC_KILLS=50 is the long form (`make faults`): it goes on until the ring was lapped ten times, too.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linnix_rec.bpf.descriptor import enable_run_statistics
+from tests.faults.pinned import Tickets, document_of, is_pinned, reads, run_counts
+from tests.kernel.conftest import Read, has_begun, wait_until
+
+pytestmark = pytest.mark.kernel
+
+KILLS = int(os.environ.get("LINNIX_REC_KILLS", "5"))
+LAPS = 10 if KILLS >= 50 else 0
+LONGEST_READING_S = 4.0 if LAPS else 1.5
+RING_SLOTS = 1 << 16
+SEED = int(os.environ.get("LINNIX_REC_SEED", "1"))
+SEGMENT = ("--segment", "0.3s")
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill -9, and what the next recorder that came to read found.
+
+    moment_s: since that recorder was started; issued, durable: tickets then
+    downtime_s: until another reads; waiting: tickets then in the ring, unread
+    """
+
+    moment_s: float
+    reading: bool
+    issued: int
+    durable: int
+    downtime_s: float
+    waiting: int
+
+    @property
+    def lap_share(self) -> float:
+        return self.waiting / RING_SLOTS
+
+
+class Storm:
+    """`stress-ng --fork 2` under a name of its own, by which perf(1) counts its forks and exits."""
+
+    def __init__(self, directory: Path) -> None:
+        self.comm = f"storm-{os.getpid()}"
+        self._counts = directory / "perf.csv"
+        program = directory / self.comm
+        program.symlink_to(str(shutil.which("stress-ng")))
+        fork = ["-e", "sched:sched_process_fork", "--filter", f'parent_comm == "{self.comm}"']
+        exit_ = ["-e", "sched:sched_process_exit", "--filter", f'comm == "{self.comm}"']
+        stress = [program, "--keep-name", "--fork", "2", "--quiet", "--timeout", "1h"]
+        perf = ["perf", "stat", "-a", "-x,", "-o", self._counts, *fork, *exit_, "--", *stress]
+        self._perf = subprocess.Popen(perf, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def end(self) -> tuple[int, int]:
+        """End it; how many forks and exits perf counted."""
+        children = Path(f"/proc/{self._perf.pid}/task/{self._perf.pid}/children")
+        os.kill(int(children.read_text().split()[0]), signal.SIGINT)
+        self._perf.wait(60)
+        lines = [line.split(",") for line in self._counts.read_text().splitlines()]
+        counted = {line[2]: int(line[0]) for line in lines if len(line) > 2}
+        return counted["sched:sched_process_fork"], counted["sched:sched_process_exit"]
+
+    def kill(self) -> None:
+        if self._perf.poll() is None:
+            os.killpg(self._perf.pid, signal.SIGKILL)
+            self._perf.wait()
+
+
+@pytest.fixture
+def storm(tmp_path: Path) -> Iterator[Callable[[], Storm]]:
+    started: list[Storm] = []
+
+    def start() -> Storm:
+        started.append(Storm(tmp_path))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+@dataclass
+class Siege:
+    """One capture, and the recorders that were killed over it."""
+
+    capture: Path
+    tickets: Tickets
+    start: Start
+    chance: random.Random
+    kills: list[Kill]
+
+    def lay(self, recorder: subprocess.Popen[str], kills: int, laps: int) -> subprocess.Popen[str]:
+        """Kill, and start the next, until both are had; the last one runs."""
+        hits: list[tuple[float, bool, int, int]] = []
+        died_s = 0.0
+        while len(self.kills) < kills or self.tickets.issued < laps * RING_SLOTS or hits:
+            born_s = time.monotonic()
+            # Some die before they read, but the ring must not be lapped before one does.
+            doomed = 0 < len(hits) < 3 and self.chance.random() < 0.3
+            moment_s = self.chance.uniform(0.0, 0.6) if doomed else 0.0
+            if not doomed:
+                wait_until(lambda pid=recorder.pid: reads(pid), "for a recorder to read")
+                now_s, waiting = time.monotonic(), self.tickets.issued - document_of(self.capture).durable_seq
+                self.kills += [Kill(*hit, downtime_s=now_s - died_s, waiting=waiting) for hit in hits]
+                hits.clear()
+                if len(self.kills) >= kills and self.tickets.issued >= laps * RING_SLOTS:
+                    break
+                if waiting > RING_SLOTS // 2:
+                    wait_until(self.has_caught_up, "for the durable seq to come near")
+                moment_s = time.monotonic() - born_s + self.chance.uniform(0.0, LONGEST_READING_S)
+            time.sleep(max(0.0, born_s + moment_s - time.monotonic()))
+            reading, issued = reads(recorder.pid), self.tickets.issued
+            recorder.kill()
+            recorder.wait()
+            died_s = died_s if hits else time.monotonic()
+            hits.append((moment_s, reading, issued, document_of(self.capture).durable_seq))
+            recorder = self.start("record", "--resume", self.capture, *SEGMENT)
+        return recorder
+
+    def has_caught_up(self) -> bool:
+        return self.tickets.issued - document_of(self.capture).durable_seq < RING_SLOTS // 8
+
+
+@pytest.fixture
+def statistics() -> Iterator[None]:
+    """Have the kernel count the runs of programs."""
+    with enable_run_statistics():
+        yield
+
+
+@pytest.mark.timeout(900)
+def test_kills_and_resumes_in_a_storm_lose_nothing_and_double_nothing(
+    start_linnix_rec: Start,
+    pin_name: Callable[[], str],
+    proven: Callable[[Path], Read],
+    storm: Callable[[], Storm],
+    statistics: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pin, capture = pin_name(), tmp_path / "host.lrec"
+    options = ["--pin", pin, "--ring-slots", str(RING_SLOTS), *SEGMENT]
+    recorder = start_linnix_rec("record", "-a", *options, "-o", capture)
+    wait_until(lambda: has_begun(capture), "for the recording to begin")
+    siege = Siege(capture, Tickets(pin), start_linnix_rec, random.Random(SEED), [])  # noqa: S311
+    raging = storm()
+    recorder = siege.lay(recorder, KILLS, LAPS)
+    with run_counts(pin) as ran:
+        forks, exits = raging.end()
+        recorder.send_signal(signal.SIGINT)
+        _, complaint = recorder.communicate(timeout=60)
+    assert recorder.returncode == 0, complaint
+    with capsys.disabled():
+        sys.stderr.writelines(["\n", *table(siege.kills)])
+    read = proven(capture)
+    assert_each_event_once(read)
+    stormy = Counter(row["kind"] for row in read.rows if row["comm"] == raging.comm)
+    assert (stormy["fork"], stormy["exit"]) == (forks, exits)
+    assert_kernel_agrees(read, ran)
+    assert all(kill.lap_share < 1 for kill in siege.kills)
+    assert len(read.document.resumptions) >= len(siege.kills) - sum(not kill.reading for kill in siege.kills)
+    account = read.document.accounts
+    assert account is not None
+    assert account.laps >= LAPS
+    assert not is_pinned(pin)
+
+
+def assert_each_event_once(read: Read) -> None:
+    """The tickets of the rows go on without a step from the first to the last that the kernel issued."""
+    seq = 0
+    for row in read.rows:
+        assert row["seq"] == seq
+        seq += row["slots"]
+    assert read.document.accounts is not None
+    assert seq == read.document.accounts.issued
+
+
+def assert_kernel_agrees(read: Read, ran: dict[str, int]) -> None:
+    """Each program ran once for each event, or filtered it (idle tasks' forks)."""
+    account = read.document.accounts
+    assert account is not None
+    rows = Counter(row["kind"] for row in read.rows)
+    exits = ran.get("on_exit_group_dead", 0) + ran.get("on_exit", 0)
+    runs: dict[str, Any] = {"fork": ran["on_newtask"], "exec": ran["on_exec"], "exit": exits}
+    for kind, count in runs.items():
+        assert count == account.events[kind].seen == rows[kind] + account.events[kind].filtered, kind
+
+
+def table(kills: list[Kill]) -> Iterator[str]:
+    yield "  n  at s  reading     issued    durable  downtime ms  waiting  share of a lap\n"
+    for number, kill in enumerate(kills, 1):
+        reading = "yes" if kill.reading else "no"
+        yield (
+            f"{number:3}  {kill.moment_s:4.2f}  {reading:7}  {kill.issued:9,}  {kill.durable:9,}"
+            f"  {kill.downtime_s * 1000:11,.0f}  {kill.waiting:7,}  {kill.lap_share:14.3f}\n"
+        )
