@@ -273,10 +273,10 @@ def _read_image(raw: bytes, work: Path) -> None:
 
 TARGETS = {
     "document": Target(40, _document_seeds, mutated_document, _read_document),
-    "btf": Target(20, _btf_seeds, mutated_btf, _read_btf),
+    "btf": Target(15, _btf_seeds, mutated_btf, _read_btf),
     "elf": Target(8, _elf_seeds, mutated_object, _read_elf),
-    "segment": Target(8, _segment_seeds, mutated_segment, _read_segment),
+    "segment": Target(10, _segment_seeds, mutated_segment, _read_segment),
     "capture": Target(2, _capture_seeds, _mutated_capture, _read_capture),
-    "connector": Target(18, _connector_seeds, _mutated_connector, _read_connector),
-    "image": Target(4, _image_seeds, mutated_image, _read_image, longest_bytes=1 << 18),
+    "connector": Target(20, _connector_seeds, _mutated_connector, _read_connector),
+    "image": Target(5, _image_seeds, mutated_image, _read_image, longest_bytes=1 << 18),
 }

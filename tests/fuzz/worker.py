@@ -89,7 +89,10 @@ def main(name: str, work: Path, options: list[str]) -> None:
         (seeds / f"seed-{number}").write_bytes(seed)
 
     def mutated(raw: bytes, longest: int, seed: int) -> bytes:
-        return target.mutated(raw, Random(seed), atheris.Mutate)[:longest]
+        try:
+            return target.mutated(raw, Random(seed), atheris.Mutate)[:longest]
+        except Exception:  # what earlier changes have made of an input may have no structure left
+            return bytes(atheris.Mutate(raw, longest))
 
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (mapped + ADDRESS_SPACE_BYTES,) * 2)
