@@ -52,15 +52,14 @@ class Outcome:
 
 
 def parts(inputs: int, seed: int) -> list[Part]:
-    """Split the inputs over the targets, and these over processes; the slow targets come first."""
+    """Split the inputs over the targets, and these over processes."""
     found = []
     for number, (name, target) in enumerate(TARGETS.items()):
         left = inputs * target.share // 100
         while left > 0:
             found.append(Part(name, min(left, INPUTS_OF_PROCESS), seed + 1000 * number + len(found)))
             left -= INPUTS_OF_PROCESS
-    slow_first = {"segment": 0, "capture": 1, "image": 2, "elf": 3, "btf": 4}
-    return sorted(found, key=lambda part: slow_first.get(part.target, 5))
+    return found
 
 
 def run_part(part: Part, work: Path, findings: Path) -> Outcome:
@@ -92,6 +91,11 @@ def run_part(part: Part, work: Path, findings: Path) -> Outcome:
         if ended.returncode:
             outcome.findings.append(_told(part.target, ended))
     outcome.seconds = time.monotonic() - started
+    found = len(outcome.findings)
+    print(
+        f"  {part.target}: {outcome.inputs:,} inputs in {outcome.seconds:,.0f} s, {found} findings",
+        flush=True,
+    )
     return outcome
 
 
