@@ -5,6 +5,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from linnix_rec.capture import limits
+from linnix_rec.capture.pages import read_footer, read_row_groups
 from linnix_rec.capture.reader import open_capture
 from linnix_rec.capture.schema import EVENT_SCHEMA
 from linnix_rec.errors import UnreadableCaptureError
@@ -157,3 +159,18 @@ def test_the_footer_may_claim_no_more_than_is_there(tmp_path: Path) -> None:
     raw = (path / SEGMENT).read_bytes()
     (path / SEGMENT).write_bytes(raw[:-8] + struct.pack("<I", 1 << 30) + b"PAR1")
     assert "it claims a footer of 1073741824 bytes" in refusal(path)
+
+
+def test_the_footer_is_read_as_pyarrow_reads_it(tmp_path: Path) -> None:
+    path = changed(tmp_path, lambda _: None) / SEGMENT
+    with FileIO(path) as file:
+        (group,) = read_row_groups(read_footer(file), path.stat().st_size)
+    theirs = pq.read_metadata(path).row_group(0)
+    assert group.rows == theirs.num_rows
+    for ours, index in zip(group.columns, range(theirs.num_columns), strict=True):
+        column = theirs.column(index)
+        assert ours.begin == (column.dictionary_page_offset or column.data_page_offset)
+        assert ours.end - ours.begin == column.total_compressed_size
+        assert ours.values == column.num_values
+    statistics = theirs.column(0).statistics
+    assert group.columns[0].bounds() == (statistics.min, statistics.max) == (0, 40)
