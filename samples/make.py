@@ -1,4 +1,4 @@
-"""Records the captures of samples/ again: two real ones, and of the second one broken twin for each rule.
+"""Records the captures of samples/ again: real ones, and for each rule a twin of one of them that breaks it.
 
 Run as root on a kernel with BTF, from the repository's top (`make samples`). What is recorded runs in a
 temporary directory with a bare environment, so that nothing of this machine gets into the captures.
@@ -15,10 +15,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLES = REPOSITORY / "samples"
 sys.path.insert(0, str(REPOSITORY))
 
-from linnix_rec.capture.document import Accounts  # noqa: E402
+from linnix_rec.capture.connector_reader import open_messages  # noqa: E402
+from linnix_rec.capture.document import DOCUMENT_NAME, Accounts, CaptureDocument  # noqa: E402
 from linnix_rec.capture.reader import open_capture  # noqa: E402
+from linnix_rec.capture.schema import KIND_CODES, KINDS  # noqa: E402
 from linnix_rec.proof import verify_capture  # noqa: E402
-from tests.proof import mutations  # noqa: E402
+from tests.proof import messages, mutations  # noqa: E402
 
 PATHS = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 PIPELINE = "seq 1000 | sort -rn | awk '$1 % 7 == 0' | head -3 | tac"
@@ -31,7 +33,9 @@ BROKEN_ROWS = {
     "death": mutations.exit_moved_before_exec,
     "parent": mutations.exit_moved_before_fork,
     "once": mutations.birth_doubled,
+    "alive": mutations.exit_dropped,
 }
+EVIDENCE = ("--prove", "--witness", "perf", "--witness", "connector")
 
 
 def main() -> None:
@@ -40,14 +44,17 @@ def main() -> None:
         record("pipeline", ["sh", "-c", PIPELINE], Path(scratch))
         write_project(Path(scratch))
         record("make", ["make", "-s", "-j4"], Path(scratch))
+        record("evidence", ["sh", "-c", PIPELINE], Path(scratch), *EVIDENCE)
     for rule in (*BROKEN_ROWS, "digest", "account"):
         break_rule(rule, SAMPLES / "make.lrec", SAMPLES / f"broken-{rule}.lrec")
+    for rule in ("witness", "connector"):
+        break_rule(rule, SAMPLES / "evidence.lrec", SAMPLES / f"broken-{rule}.lrec")
 
 
-def record(name: str, command: list[str], directory: Path) -> None:
+def record(name: str, command: list[str], directory: Path, *options: str) -> None:
     """Record a command that runs in `directory`, and prove the capture."""
     capture = SAMPLES / f"{name}.lrec"
-    recorder = [sys.executable, "-m", "linnix_rec", "record", "--force", "-o", str(capture), "--"]
+    recorder = [sys.executable, "-m", "linnix_rec", "record", *options, "--force", "-o", str(capture), "--"]
     bare = ["env", "-i", *(f"{key}={value}" for key, value in PATHS.items()), *command]
     where = {"PYTHONPATH": str(REPOSITORY), **PATHS}
     subprocess.run([*recorder, *bare], cwd=directory, env=where, check=True)
@@ -71,10 +78,7 @@ def break_rule(rule: str, whole: Path, broken: Path) -> None:
         mutations.write_mutated(broken, whole, mutated.rows)
     else:
         shutil.copytree(whole, broken)
-        if rule == "digest":
-            mutations.segment_rewritten(broken)
-        else:
-            mutations.accounts_changed(broken, one_more_issued)
+        BROKEN_FILES[rule](broken)
     violated = [result.name for result in verify_capture(open_capture(broken)).rules if result.violated]
     assert violated == [rule], f"{broken} breaks {violated}"
 
@@ -82,6 +86,38 @@ def break_rule(rule: str, whole: Path, broken: Path) -> None:
 def one_more_issued(accounts: Accounts) -> Accounts:
     """A ticket that the kernel gave out and nobody has."""
     return replace(accounts, issued=accounts.issued + 1)
+
+
+def witness_counted_more(capture: Path) -> None:
+    """Make perf have counted forks that the programs have not seen."""
+    path = capture / DOCUMENT_NAME
+    document = CaptureDocument.load(path)
+    assert document.perf is not None
+    outer = {**document.perf.outer, "fork": document.perf.outer["fork"] + 3}
+    inner = {**document.perf.inner, "fork": outer["fork"]}
+    path.write_bytes(replace(document, perf=replace(document.perf, inner=inner, outer=outer)).dump())
+
+
+def message_dropped(capture: Path) -> None:
+    """Take the message of an exec out, and let the connector know of no loss."""
+    document = CaptureDocument.load(capture / DOCUMENT_NAME)
+    assert document.connector is not None
+    file = open_messages(capture, document.connector)
+    assert file is not None
+    rows = [row for batch in file.batches() for row in batch.to_pylist()]
+    recorded = next(row["tid"] for row in mutations.rows_of_capture(capture) if row["kind"] == "exec")
+    dropped = next(row for row in rows if (row["kind"], row["tid"]) == (KIND_CODES["exec"], recorded))
+    kept = [{**row, "kind": KINDS[row["kind"]]} for row in rows if row is not dropped]
+    window = {name: getattr(document.connector, name) for name in ("first_boot_ns", "end_boot_ns")}
+    messages.write_messages(capture, kept, **window)
+
+
+BROKEN_FILES = {
+    "digest": mutations.segment_rewritten,
+    "account": lambda capture: mutations.accounts_changed(capture, one_more_issued),
+    "witness": witness_counted_more,
+    "connector": message_dropped,
+}
 
 
 if __name__ == "__main__":

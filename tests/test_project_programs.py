@@ -27,6 +27,7 @@ def run(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("takeover_fails", 0),
         ("leader_first", 3),
         ("vforker", 0),
+        ("vfork_storm", 0),
         ("posix_spawner", 0),
         ("clone_parent", 0),
         ("thread_storm", 0),

@@ -11,7 +11,7 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 BROKEN = sorted(SAMPLES.glob("broken-*.lrec"))
 
 
-@pytest.mark.parametrize("name", ["pipeline", "make"])
+@pytest.mark.parametrize("name", ["pipeline", "make", "evidence"])
 def test_a_real_sample_is_proven(name: str) -> None:
     assert verify_capture(open_capture(SAMPLES / f"{name}.lrec")).proven
 
@@ -24,5 +24,5 @@ def test_a_broken_sample_breaks_the_one_rule_of_its_name(path: Path) -> None:
 
 
 def test_each_rule_has_a_broken_sample() -> None:
-    rules = {rule.name for rule in verify_capture(open_capture(SAMPLES / "make.lrec")).rules}
+    rules = {rule.name for rule in verify_capture(open_capture(SAMPLES / "evidence.lrec")).rules}
     assert {path.stem.removeprefix("broken-") for path in BROKEN} == rules

@@ -33,13 +33,14 @@ class Mutated:
 
 
 def rows_of_capture(path: Path) -> list[Row]:
-    """Give all rows of a capture; those of a listing know its number, so that they may be moved."""
+    """Give all rows of a capture, which know where the listings are, so that they may be moved."""
     capture = open_capture(path)
     rows = [row for batch in capture.batches() for row in batch.to_pylist()]
     for number, listing in enumerate(capture.document.listings):
         for row in rows:
             if listing.first_seq <= row["seq"] < listing.end_seq:
                 row["listing"] = number
+            row["listings_before"] = row.get("listings_before", 0) + (row["seq"] >= listing.end_seq)
     return rows
 
 
@@ -61,8 +62,14 @@ def _ranges(listings: Sequence[Listing], rows: list[Row]) -> Iterator[tuple[int,
     """Give where each listing's rows are now; one without rows stays before what followed it."""
     for number, listing in enumerate(listings):
         own = [row["seq"] for row in rows if row.get("listing") == number]
-        after = [row["seq"] for row in rows if row["seq"] >= listing.first_seq]
-        yield (min(own), max(own) + 1) if own else (min(after, default=listing.first_seq),) * 2
+        after = [row["seq"] for row in rows if _is_after(row, number, listing)]
+        end = max((row["seq"] + max(row["slots"], row["lost"] or 0) for row in rows), default=0)
+        yield (min(own), max(own) + 1) if own else (min(after, default=end),) * 2
+
+
+def _is_after(row: Row, number: int, listing: Listing) -> bool:
+    before = row.get("listings_before")
+    return bool(row["seq"] >= listing.first_seq if before is None else before > number)
 
 
 def dumped_capture(directory: Path, story: Story, stopped: Stopped) -> Path:
@@ -135,12 +142,15 @@ def exit_doubled(rows: list[Row]) -> Mutated:
 
 
 def exit_dropped(rows: list[Row]) -> Mutated:
-    """The exit of a process that was born here is not there, long before the last listing."""
-    listed = _last_listing(rows)
+    """The exit of a process that was born here is not there, before the last listing, which may be empty."""
+    try:
+        end = _last_listing(rows)[0]
+    except LookupError:
+        end = len(rows)
     for acts in _whole_lives(rows):
-        if acts[-1] < listed[0] and _actor(rows[acts[-1]]) in _born(rows):
+        if acts[-1] < end and _actor(rows[acts[-1]]) in _born(rows):
             dropped = [*rows[: acts[-1]], *rows[acts[-1] + 1 :]]
-            return _mutated(dropped, "alive", listed[0] - 1)
+            return _mutated(dropped, "alive", min(end, len(dropped)) - 1)
     raise LookupError("no process that ended")
 
 
