@@ -96,12 +96,13 @@ def read_note(directory: Path) -> bytes:
 def open_object(directory: Path, spec: ObjectSpec) -> LoadedObject:
     """The object pinned in `directory`, which was loaded from `spec`; raises RecordingError.
 
-    `links` has those that are still pinned, in no order.
+    All of its maps are there; `links` has those that are still pinned, in no order.
     """
     loaded = LoadedObject(spec)
     try:
         for pin in sorted(directory.iterdir()):
             _open_pin(loaded, pin)
+        _check_complete(loaded, directory)
     except OSError as error:
         loaded.close()
         raise RecordingError(f"can't open the pins in {directory}: {error.strerror}") from error
@@ -109,6 +110,12 @@ def open_object(directory: Path, spec: ObjectSpec) -> LoadedObject:
         loaded.close()
         raise
     return loaded
+
+
+def _check_complete(loaded: LoadedObject, directory: Path) -> None:
+    missing = sorted({*loaded.spec.maps, *loaded.spec.data} - loaded.maps.keys())
+    if missing:
+        raise RecordingError(f"{directory} has lost {_pin_name(_MAP, missing[0])}: it can't be read")
 
 
 def remove_pins(directory: Path, *, links_only: bool = False) -> None:

@@ -26,8 +26,8 @@ def command(name: str, force: bool) -> int:
     from linnix_rec.session.armed import disarm
 
     ended = disarm(name, force=force)
-    if ended is None:
-        reading.say(f"removed what was left of {name}")
+    if ended.problem:
+        reading.say(f"removed {name}: {ended.problem}")
     else:
         reading.say(f"disarmed {name}: it had given {ended.issued:,} tickets since {ended.since[:19]}Z")
     return 0

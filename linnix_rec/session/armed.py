@@ -114,15 +114,27 @@ def copy_armed(name: str) -> Copied:
     return Copied(image, document, note.redact, note.object)
 
 
-def disarm(name: str, *, force: bool) -> Armed | None:
+def disarm(name: str, *, force: bool) -> Armed:
     """End what is pinned under a name, whichever kind it is, and say what it was; raises LinnixRecError.
 
-    None if another process had ended it, and died before all of it was removed. What a recording's capture
-    still lacks is only dropped with `force`.
+    What a recording's capture still lacks is only dropped with `force`, and what can't be read only removed.
     """
     directory = pin_directory(name)
     if finish_removal(name):
-        return None
+        return Armed(name, problem="half removed")
+    try:
+        what = _ended(name, force=force)
+    except RecordingError as error:
+        if not force:
+            raise RecordingError(
+                f"{error}; `linnix-rec disarm --force {name}` removes it all the same"
+            ) from error
+        what = Armed(name, problem=str(error))
+    remove_pins(directory)
+    return what
+
+
+def _ended(name: str, *, force: bool) -> Armed:
     note = read_note(name)
     with _opened(name, note) as source:
         what = _look_at(name, note, source)
@@ -136,7 +148,6 @@ def disarm(name: str, *, force: bool) -> Armed | None:
                 f" `record --resume {what.capture} -d 0s`, or drop them by --force"
             )
         source.detach()
-    remove_pins(directory)
     return what
 
 
