@@ -103,7 +103,7 @@ def _check_sizes(content: bytes, origin: str) -> None:
     """Refuse what would take pyelftools long, or much memory; what else is wrong it will say."""
     try:
         wrong = _wrong_size(content)
-    except struct.error:
+    except (struct.error, OverflowError):  # beyond the end, or beyond what an offset can be
         wrong = "it is cut short"
     if wrong:
         raise MalformedObjectError(f"{origin} is no ELF object, or damaged: {wrong}")

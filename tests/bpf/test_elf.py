@@ -53,6 +53,7 @@ def without_nul(raw: bytearray) -> None:
         pytest.param(in_header("<H", 60, 0), "no usable section headers", id="headers counted elsewhere"),
         pytest.param(in_header("<H", 60, 0xFFFF), "no usable section headers", id="65,535 sections"),
         pytest.param(in_header("<Q", 40, 1 << 60), "cut short", id="headers beyond the end"),
+        pytest.param(in_header("<Q", 40, 1 << 63), "cut short", id="headers beyond any end"),
         pytest.param(
             in_section(_SYMBOLS, _ENTRY_BYTES, 1), "symbols and relocations", id="symbols of a byte"
         ),
