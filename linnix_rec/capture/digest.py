@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from linnix_rec.capture.document import CaptureDocument, Segment
+from linnix_rec.capture.opening import open_file
 from linnix_rec.capture.parquet import SegmentMetadata
 from linnix_rec.capture.segment import segment_name
 from linnix_rec.capture.text import printable
@@ -40,12 +41,21 @@ class SegmentFile:
     rows: int
 
 
+@dataclass(frozen=True)
+class _Content:
+    """What a file holds, and the segment that should hold just that, if one should."""
+
+    sha256: str
+    listed_as: str | None
+
+
 def compare_files(
     document: CaptureDocument, segments: Sequence[SegmentFile], strays: Sequence[Path]
 ) -> list[Finding]:
     """Give all findings, in the order of capture.json, strays last; raises UnreadableCaptureError."""
     by_name = {segment.path.name: segment for segment in segments}
     digests = {name: sha256_of(segment.path) for name, segment in by_name.items()}
+    named = {entry.sha256: entry.name for entry in document.segments}
     found = list(_list_findings(document))
     previous_sha256 = document.pruned.sha256 if document.pruned else ""
     for entry in document.segments:
@@ -55,7 +65,9 @@ def compare_files(
                 Finding("missing", entry.name, "capture.json lists it, and it is not there", entry.first_seq)
             )
         else:
-            found.extend(_file_findings(document, entry, file, digests[entry.name], previous_sha256))
+            digest = digests[entry.name]
+            content = _Content(digest, listed_as=named.get(digest))
+            found.extend(_file_findings(document, entry, file, content, previous_sha256))
         previous_sha256 = entry.sha256
     # What is left was adopted: it continued the chain of a recording that was cut off.
     found.extend(
@@ -68,7 +80,7 @@ def sha256_of(path: Path) -> str:
     """Give the SHA-256 of a file's bytes, in hex; raises UnreadableCaptureError."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_file(path, "") as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     except OSError as error:
@@ -92,13 +104,13 @@ def _list_findings(document: CaptureDocument) -> Iterator[Finding]:
 
 
 def _file_findings(
-    document: CaptureDocument, entry: Segment, file: SegmentFile, digest: str, previous_sha256: str
+    document: CaptureDocument, entry: Segment, file: SegmentFile, content: _Content, previous_sha256: str
 ) -> Iterator[Finding]:
-    explained = _another_file(document, entry, file, digest)
+    explained = _another_file(document, entry, file, content)
     if explained is not None:
         yield explained
         return
-    if digest != entry.sha256:
+    if content.sha256 != entry.sha256:
         yield Finding(
             "edited", entry.name, "its bytes have another SHA-256 than capture.json says", entry.first_seq
         )
@@ -117,7 +129,7 @@ def _file_findings(
 
 
 def _another_file(
-    document: CaptureDocument, entry: Segment, file: SegmentFile, digest: str
+    document: CaptureDocument, entry: Segment, file: SegmentFile, content: _Content
 ) -> Finding | None:
     if file.metadata.capture_id != document.capture_id:
         return Finding(
@@ -126,9 +138,9 @@ def _another_file(
             f"it belongs to the capture {printable(file.metadata.capture_id)}",
             entry.first_seq,
         )
-    other = next((other.name for other in document.segments if other.sha256 == digest), None)
-    if digest != entry.sha256 and other is not None:
-        return Finding("swapped", entry.name, f"it holds what {other} should hold", entry.first_seq)
+    if content.listed_as not in (None, entry.name):
+        what = f"it holds what {content.listed_as} should hold"
+        return Finding("swapped", entry.name, what, entry.first_seq)
     own_name = segment_name(file.metadata.first_seq)
     if own_name != entry.name:
         return Finding("swapped", entry.name, f"by its own metadata it is {own_name}", entry.first_seq)

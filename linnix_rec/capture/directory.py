@@ -1,5 +1,6 @@
 """The directory that a capture is written to: made new, replaced, or discarded. Knows no event."""
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,9 @@ def prepare_directory(path: Path, force: bool, owner: files.Owner | None = None)
     try:
         files.make_directory(path, owner)
     except OSError as error:
+        if not isinstance(error, FileExistsError):
+            with contextlib.suppress(OSError):
+                path.rmdir()  # made, but not to the end
         raise UsageError(f"can't make {path}: {error.strerror}") from error
 
 

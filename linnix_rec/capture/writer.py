@@ -41,8 +41,11 @@ __all__ = ["CaptureWriter", "discard_capture", "prepare_directory", "segment_nam
 
 SEGMENT_ROWS: Final = 8 * ROW_GROUP_ROWS
 SEGMENT_SECONDS: Final = 10.0
+#: A segment stays open for at least this part of what the capture spans: so a year of them is some 60,000, and
+#: capture.json, which lists them all, stays readable (capture/limits.py: DOCUMENT_BYTES).
+SEGMENTS_A_SPAN: Final = 1 << 13
 
-#: Kept free for the last capture.json, which may have doubled by then: that of 1,000 segments is some 300 KB.
+#: Kept free for the last capture.json, which may have doubled by then: 1,000 segments are some 300 KB of it.
 RESERVE_BYTES: Final = 256 << 10
 
 _DISK_FULL: Final = frozenset(
@@ -192,9 +195,18 @@ class CaptureWriter:
 
     def turn_over_if_due(self) -> None:
         """Close the open segment if it has been open for long enough; raises RecordingError."""
-        if self._open is not None and self._open.age_s >= self._open_seconds:
+        if self._open is not None and self._open.age_s >= max(
+            self._open_seconds, self._span_s / SEGMENTS_A_SPAN
+        ):
             self._open_seconds = min(2 * self._open_seconds, self._segment_seconds)
             self.turn_over()
+
+    @property
+    def _span_s(self) -> float:
+        """Seconds since the oldest segment was closed."""
+        if not self._document.segments or not self._document.segments[0].closed_boot_ns:
+            return 0.0
+        return (self._clock() - self._document.segments[0].closed_boot_ns) / 1e9
 
     def turn_over(self) -> None:
         """Close the open segment, if any: what was taken until now is durable. Raises RecordingError."""

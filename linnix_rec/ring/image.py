@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from linnix_rec.ring.cursor import Cursor, Ring, Slots, Words
 from linnix_rec.ring.fence import load_fence
@@ -29,14 +30,21 @@ class RingImage:
 
     def first_event(self) -> int:
         """The first ticket that is known to begin an event: the image may begin inside of a span."""
-        for ticket in range(self.first_seq, self.end_seq):
-            slot = self.slots[ticket & (len(self.slots) - 1)]
-            if int(slot["stamp"]) == 2 * ticket + 2:
-                index, span = int(slot["index"]), int(slot["span"])
-                return ticket if index == 0 else min(ticket - index + span, self.end_seq)
-            if ticket == 0:
-                return 0
-        return self.end_seq
+        tickets, ready = self.ready()
+        if self.first_seq == 0 and self.end_seq and not ready[0]:
+            return 0
+        if not ready.any():
+            return self.end_seq
+        ticket = int(tickets[ready.argmax()])
+        slot = self.slots[ticket & (len(self.slots) - 1)]
+        index, span = int(slot["index"]), int(slot["span"])
+        return ticket if index == 0 else min(ticket - index + span, self.end_seq)
+
+    def ready(self) -> tuple[Words, npt.NDArray[np.bool_]]:
+        """The image's tickets, and which of their slots are ready; (n,) each."""
+        tickets = np.arange(self.end_seq - self.first_seq, dtype=np.uint64) + np.uint64(self.first_seq)
+        stamps = self.slots["stamp"][tickets & np.uint64(len(self.slots) - 1)]
+        return tickets, stamps == tickets * np.uint64(2) + np.uint64(2)
 
 
 def copy_ring(ring: Ring, quiesce: Callable[[], None]) -> RingImage:

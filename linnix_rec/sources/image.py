@@ -22,6 +22,9 @@ from linnix_rec.sources.decode import Decoder
 from linnix_rec.sources.sequencer import OBJECT_NAME
 
 _READ_TICKETS = 1 << 14
+#: A hole is an event that was given up, which a load of 160,000 events on a ring of 2 slots made one of. Each
+#: costs some 300 microseconds to read around.
+HOLES_MAX = 1 << 11
 
 Places = npt.NDArray[np.int64]
 
@@ -48,12 +51,19 @@ def image_of(raw: RawImage, name: str) -> RingImage:
     if layout.itemsize != SLOT_BYTES or not _has_fields_of(layout, slot_layout()):
         raise UnreadableCaptureError(f"{name} is damaged: its slots are not laid out as linnix-rec's")
     image = RingImage(raw.slots.view(layout), raw.log, raw.first_seq, raw.end_seq)
+    if _holes(image) > HOLES_MAX:
+        raise UnreadableCaptureError(f"{name} is damaged: it has more holes than a ring can")
     wrong = _first_impossible(image)
     if wrong is not None:
         raise UnreadableCaptureError(
             f"{name} is damaged: no producer leaves a slot as that of ticket {wrong}"
         )
     return image
+
+
+def _holes(image: RingImage) -> int:
+    ready = image.ready()[1]
+    return int(np.count_nonzero(ready[:-1] & ~ready[1:]))
 
 
 @cache
@@ -74,10 +84,9 @@ def _has_fields_of(layout: np.dtype[Any], ours: np.dtype[Any]) -> bool:
 
 def _first_impossible(image: RingImage) -> int | None:
     """The first ticket whose ready slot contradicts itself or its neighbours; None if none does."""
-    tickets = np.arange(image.end_seq - image.first_seq, dtype=np.uint64) + np.uint64(image.first_seq)
+    tickets, ready = image.ready()
     slots = image.slots
     order = (tickets & np.uint64(len(slots) - 1)).astype(np.int64)
-    ready = slots["stamp"][order] == tickets * np.uint64(2) + np.uint64(2)
     kind, span, index = (slots[name][order].astype(np.int16) for name in ("kind", "span", "index"))
     possible = (kind >= 1) & (kind < len(KINDS)) & (span >= 1) & (span <= SPAN_MAX) & (index < span)
     possible &= (kind == EXEC) | (span == 1)

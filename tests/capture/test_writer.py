@@ -341,3 +341,15 @@ def test_the_reserve_is_spent_on_the_last_document(tmp_path: Path, monkeypatch: 
 def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"can't write to .*nowhere: No such file or directory"):
         CaptureWriter(tmp_path / "nowhere", document())
+
+
+def test_a_capture_that_spans_a_year_closes_its_segments_more_seldom(tmp_path: Path) -> None:
+    now_ns = [1_000_000_000]
+    (tmp_path / "a.lrec").mkdir()
+    writer = CaptureWriter(tmp_path / "a.lrec", document(), segment_seconds=0, clock=lambda: now_ns[0])
+    writer.write(forks(2))
+    assert len(writer.document.segments) == 1
+    now_ns[0] += 365 * 86_400 * 1_000_000_000
+    writer.write(forks(2, first_seq=2))
+    assert len(writer.document.segments) == 1, "open for an hour, as 8,192 such hours are a year"
+    writer.abandon()
