@@ -66,11 +66,24 @@ def pin_object(loaded: LoadedObject, directory: Path, note: bytes) -> None:
         for link in loaded.links:
             link.pin(staged / _pin_name(_LINK, link.name))
         _rename_new(staged, directory)
-    except OSError as error:
-        raise RecordingError(f"can't pin to {directory}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            remove_pins(staged)
+    except BaseException as error:
+        _remove_staged(loaded, staged)
+        if isinstance(error, OSError):
+            raise RecordingError(f"can't pin to {directory}: {error.strerror}") from error
+        raise
+
+
+def _remove_staged(loaded: LoadedObject, staged: Path) -> None:
+    """Without looking into the directory, which would need a descriptor: there may be none left."""
+    with contextlib.suppress(OSError):
+        for link in loaded.links:
+            (staged / _pin_name(_LINK, link.name)).unlink(missing_ok=True)
+        for name in loaded.programs:
+            (staged / _pin_name(_PROGRAM, name)).unlink(missing_ok=True)
+        for name in loaded.maps:
+            (staged / _pin_name(_MAP, name)).unlink(missing_ok=True)
+        (staged / _NOTE).unlink(missing_ok=True)
+        staged.rmdir()
 
 
 def _rename_new(staged: Path, directory: Path) -> None:

@@ -118,6 +118,7 @@ def _record(request: Request, command: Command | None, root: Followed | None) ->
             outcome = recording.run(command, None if root is None else root.pidfd)
         except BaseException:
             if recording is None or not recording.begun:
+                source.close()  # first, as what follows needs descriptors, of which there may be none left
                 source.unpin()
                 discard_capture(directory)  # it holds nothing that was asked for
             raise

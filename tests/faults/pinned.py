@@ -14,7 +14,7 @@ from linnix_rec.bpf.descriptor import Map, Program, map_info, open_pinned
 from linnix_rec.bpf.object import read_object
 from linnix_rec.bpf.spec import MapFlag, MapSpec, MapType
 from linnix_rec.capture.document import CaptureDocument
-from linnix_rec.sources.pinned import pin_directory
+from linnix_rec.sources.pinned import ROOM, pin_directory
 from linnix_rec.sources.sequencer import OBJECT_NAME
 
 
@@ -57,7 +57,7 @@ def document_of(capture: Path) -> CaptureDocument:
 
 
 def is_pinned(pin: str) -> bool:
-    return pin_directory(pin).exists()
+    return (ROOM / pin).exists()
 
 
 def reads(pid: int) -> bool:
