@@ -41,7 +41,7 @@ __all__ = ["CaptureWriter", "discard_capture", "prepare_directory", "segment_nam
 
 SEGMENT_ROWS: Final = 8 * ROW_GROUP_ROWS
 SEGMENT_SECONDS: Final = 10.0
-#: A segment stays open for at least this part of what the capture spans: so a year of them is some 60,000, and
+#: A segment stays open for at least this part of what the capture spans: a year of them is some 60,000, and
 #: capture.json, which lists them all, stays readable (capture/limits.py: DOCUMENT_BYTES).
 SEGMENTS_A_SPAN: Final = 1 << 13
 
