@@ -92,6 +92,9 @@ class Recording:
     def run(self, command: Command | None, root_pidfd: int | None) -> Outcome:
         """List the tasks, let the command go, record until the end, close the capture.
 
+        root_pidfd: the process with which recording ends; None for no such process, or one that has ended, if
+        the rest of its tree is waited for
+
         Raises LinnixRecError if recording could not begin; what fails later is in the outcome.
         """
         self._cgroups = CgroupPaths()
@@ -200,14 +203,19 @@ class Recording:
                 return stopped_now("signal", number.name)
         if deadline is not None and time.monotonic() >= deadline:
             return stopped_now("duration", f"{self._request.duration_s:g} s")
-        if root_pidfd is None or running or not self._wakeup.has_ended(root_pidfd):
+        if running or not self._root_has_ended(root_pidfd):
             return None
         if self._request.wait and self._request.tree_only:
-            self._wakeup.unwatch(root_pidfd)
+            if root_pidfd is not None:
+                self._wakeup.unwatch(root_pidfd)
             if self._tree_lives():
                 return None
             return stopped_now("tree", "the last task of the tree ended")
         return stopped_now("command" if command else "pid", "it ended")
+
+    def _root_has_ended(self, root_pidfd: int | None) -> bool:
+        """Whether the process is gone; one that a tree needs and that is none was gone when we took it up."""
+        return self._request.tree_only if root_pidfd is None else self._wakeup.has_ended(root_pidfd)
 
     def _tree_lives(self) -> bool:
         """Whether to wait for more of the tree."""
