@@ -18,7 +18,7 @@ BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Ibpf_
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test model fuzz lint format bpf bpf-check man man-check samples bench dist clean
+.PHONY: help demo test model fuzz faults lint format bpf bpf-check man man-check samples bench dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,10 @@ FUZZ_INPUTS ?= 20000
 FUZZ_SEED ?= 1
 fuzz: $(CAN_DEVELOP) ## Fuzz the readers of captures, objects and images (atheris); FUZZ_INPUTS=1000000 for long
 	$(BIN)/python -m tests.fuzz --inputs $(FUZZ_INPUTS) --seed $(FUZZ_SEED)
+
+faults: $(CAN_DEVELOP) ## Break what a recording stands on: 50 kills in a storm, disks, clock, CPU (root, BTF, alone on the machine)
+	LINNIX_REC_FAULTS=1 LINNIX_REC_KILLS=50 LINNIX_REC_REQUIRE_KERNEL=1 $(BIN)/python -m pytest -s tests/faults \
+	    tests/kernel/test_resume.py tests/kernel/test_overload.py $(ARGS)
 
 lint: $(CAN_DEVELOP) ## Check style (ruff), types (mypy --strict) and the direction of imports (import-linter)
 	$(BIN)/ruff check .
