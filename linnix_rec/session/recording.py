@@ -191,16 +191,11 @@ class Recording:
     def _reason_to_stop(
         self, command: Command | None, root_pidfd: int | None, deadline: float | None
     ) -> Stopped | None:
-        """Why to stop now, if at all. Passes signals on that are the command's business."""
+        """Why to stop now, if at all."""
         running = command is not None and not command.ended()
-        for number in self._wakeup.take():
-            if number == TURN_OVER_SIGNAL:
-                self._pump.turn_over()
-            elif command is not None and running:
-                if number in PASSED_ON_SIGNALS:
-                    command.send(number)
-            elif number in ENDING_SIGNALS:
-                return stopped_now("signal", number.name)
+        ended_by = self._take_signals(command if running else None)
+        if ended_by is not None:
+            return stopped_now("signal", ended_by.name)
         if deadline is not None and time.monotonic() >= deadline:
             return stopped_now("duration", f"{self._request.duration_s:g} s")
         if running or not self._root_has_ended(root_pidfd):
@@ -212,6 +207,17 @@ class Recording:
                 return None
             return stopped_now("tree", "the last task of the tree ended")
         return stopped_now("command" if command else "pid", "it ended")
+
+    def _take_signals(self, command: Command | None) -> signal.Signals | None:
+        """The signal that ends the recording, if one came; with a command that runs, its own are passed on."""
+        for number in self._wakeup.take():
+            if number == TURN_OVER_SIGNAL:
+                self._pump.turn_over()
+            elif command is None and number in ENDING_SIGNALS:
+                return number
+            elif command is not None and number in PASSED_ON_SIGNALS:
+                command.send(number)
+        return None
 
     def _root_has_ended(self, root_pidfd: int | None) -> bool:
         """Whether the process is gone; one that a tree needs and that is none was gone when we took it up."""
