@@ -9,6 +9,7 @@
 The BTF says how a slot is laid out, so any later version can read it.
 """
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,12 @@ _WORD_BYTES: Final = 8
 _LEVEL: Final = 1
 _THREADS: Final = 2
 _CHUNK_BYTES: Final = 1 << 20
+_FRAME_HEADER_BYTES_MAX: Final = 18
+_BLOCK_HEADER_BYTES: Final = 3
+_RUN_LENGTH_BLOCK: Final = 1
+_CHECKSUM_BYTES: Final = 4
+_BLOCK_BYTES_MAX: Final = 1 << 17  # of content; fewer where a thread's share ends, every few MiB
+_BLOCKS_BESIDE: Final = 64
 _SIZES: Final = ("slots", "btf_bytes", "log_words", "first_seq", "end_seq")
 
 
@@ -140,6 +147,10 @@ def _size(head: Mapping[str, Any], key: str, name: str) -> int:
 def _decompressed(file: IO[bytes], size_bytes: int, name: str) -> npt.NDArray[np.uint8]:
     """Exactly so many bytes, in memory that grows only as they come."""
     zstandard = _zstandard()
+    if not _frame_is_whole(file, size_bytes, zstandard):
+        raise UnreadableCaptureError(
+            f"{name} is damaged or cut short: its frame does not end where the file does"
+        )
     content = np.zeros(size_bytes, np.uint8)
     filled = 0
     try:
@@ -155,6 +166,31 @@ def _decompressed(file: IO[bytes], size_bytes: int, name: str) -> npt.NDArray[np
     if filled != size_bytes or more:
         raise UnreadableCaptureError(f"{name} is damaged or cut short: its frame is not of the size it gives")
     return content
+
+
+def _frame_is_whole(file: IO[bytes], size_bytes: int, zstandard: Any) -> bool:
+    """Whether a frame of `size_bytes` with a checksum goes from here, where the file stays, to its end.
+
+    zstandard's reader gives all content of a frame that was cut inside of its checksum (RFC 8878, 3.1.1).
+    """
+    begin = file.tell()
+    file_bytes = file.seek(0, io.SEEK_END)
+    file.seek(begin)
+    header = file.read(_FRAME_HEADER_BYTES_MAX)
+    try:
+        place = begin + int(zstandard.frame_header_size(header))
+        has_checksum = zstandard.get_frame_parameters(header).has_checksum
+    except zstandard.ZstdError:
+        return False
+    for _ in range(2 * (size_bytes // _BLOCK_BYTES_MAX) + _BLOCKS_BESIDE):
+        file.seek(place)
+        block = int.from_bytes(file.read(_BLOCK_HEADER_BYTES), "little")
+        is_last, kind, block_bytes = block & 1, block >> 1 & 3, block >> 3
+        place += _BLOCK_HEADER_BYTES + (1 if kind == _RUN_LENGTH_BLOCK else block_bytes)
+        if is_last or place >= file_bytes:
+            file.seek(begin)
+            return bool(is_last and has_checksum and place + _CHECKSUM_BYTES == file_bytes)
+    return False
 
 
 def _zstandard() -> Any:
