@@ -209,7 +209,7 @@ class Recording:
         return stopped_now("command" if command else "pid", "it ended")
 
     def _take_signals(self, command: Command | None) -> signal.Signals | None:
-        """Whether the process is gone; if a tree needs one and there is none, it was gone when taken up."""
+        """The signal that ends the recording, if one came; a command that runs gets its own."""
         for number in self._wakeup.take():
             if number == TURN_OVER_SIGNAL:
                 self._pump.turn_over()
