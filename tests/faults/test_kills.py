@@ -60,7 +60,10 @@ class Kill:
 
 
 class Storm:
-    """`stress-ng --fork 2` under a name of its own, by which perf(1) counts its forks and exits."""
+    """`stress-ng --fork 2` under a name of its own, by which perf(1) counts its forks and exits.
+
+    It waits for `rage`; `pid` is the tree's root, and ends with it.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.comm = f"storm-{os.getpid()}"
@@ -71,7 +74,14 @@ class Storm:
         exit_ = ["-e", "sched:sched_process_exit", "--filter", f'comm == "{self.comm}"']
         stress = [program, "--keep-name", "--fork", "2", "--quiet", "--timeout", "1h"]
         perf = ["perf", "stat", "-a", "-x,", "-o", self._counts, *fork, *exit_, "--", *stress]
-        self._perf = subprocess.Popen(perf, stdin=subprocess.DEVNULL, start_new_session=True)
+        waiting = ["/bin/sh", "-c", 'read go; exec "$@"', "sh", *perf]
+        self._perf = subprocess.Popen(waiting, stdin=subprocess.PIPE, start_new_session=True)
+        self.pid = self._perf.pid
+
+    def rage(self) -> None:
+        assert self._perf.stdin is not None
+        self._perf.stdin.write(b"go\n")
+        self._perf.stdin.close()
 
     def end(self) -> tuple[int, int]:
         """End it; how many forks and exits perf counted."""
@@ -89,16 +99,10 @@ class Storm:
 
 
 @pytest.fixture
-def storm(tmp_path: Path) -> Iterator[Callable[[], Storm]]:
-    started: list[Storm] = []
-
-    def start() -> Storm:
-        started.append(Storm(tmp_path))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.kill()
+def storm(tmp_path: Path) -> Iterator[Storm]:
+    one = Storm(tmp_path)
+    yield one
+    one.kill()
 
 
 @dataclass
@@ -154,21 +158,21 @@ def statistics() -> Iterator[None]:
 def test_kills_and_resumes_in_a_storm_lose_nothing_and_double_nothing(
     start_linnix_rec: Start,
     pin_name: Callable[[], str],
-    storm: Callable[[], Storm],
+    storm: Storm,
     statistics: None,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pin, capture = pin_name(), tmp_path / "host.lrec"
+    pin, capture = pin_name(), tmp_path / "storm.lrec"
     options = ["--pin", pin, "--ring-slots", str(RING_SLOTS), *SEGMENT]
-    recorder = start_linnix_rec("record", "-a", *options, "-o", capture)
+    # Its tree alone: the ring's laps are the storm's, whatever else this machine does.
+    recorder = start_linnix_rec("record", "-p", str(storm.pid), *options, "-o", capture)
     wait_until(lambda: has_begun(capture), "for the recording to begin")
     siege = Siege(capture, Tickets(pin), start_linnix_rec, random.Random(SEED), [])  # noqa: S311
-    raging = storm()
+    storm.rage()
     recorder = siege.lay(recorder, KILLS, LAPS)
     with run_counts(pin) as ran:
-        forks, exits = raging.end()
-        recorder.send_signal(signal.SIGINT)
+        forks, exits = storm.end()
         _, complaint = recorder.communicate(timeout=60)
     assert recorder.returncode == 0, complaint
     with capsys.disabled():
@@ -177,7 +181,7 @@ def test_kills_and_resumes_in_a_storm_lose_nothing_and_double_nothing(
     verdict = verify_capture(read)
     assert verdict.proven, verdict
     rows = rows_once(read)
-    assert (rows["fork", raging.comm], rows["exit", raging.comm]) == (forks, exits)
+    assert (rows["fork", storm.comm], rows["exit", storm.comm]) == (forks, exits)
     assert_kernel_agrees(read.document, rows, ran)
     assert all(kill.lap_share < 1 for kill in siege.kills)
     assert len(read.document.resumptions) >= len(siege.kills) - sum(not kill.reading for kill in siege.kills)
