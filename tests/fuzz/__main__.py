@@ -19,6 +19,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.fuzz.targets import CHECKOUT, TARGETS
@@ -145,6 +146,10 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=1, help="same seed, same inputs (default: 1)")
     options.add_argument("--findings", type=Path, default=Path("build/fuzz"), help="where findings are kept")
     chosen = options.parse_args()
+    missing = [name for name in ("atheris", "coverage") if find_spec(name) is None]
+    if missing:
+        print(f"error: {' and '.join(missing)} can't be imported: pip install '.[dev]'", file=sys.stderr)
+        return 2
     findings = chosen.findings.resolve()
     findings.mkdir(parents=True, exist_ok=True)
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
