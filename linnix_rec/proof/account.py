@@ -10,7 +10,7 @@ an event having 1 to 16 tickets), `issued` is the ring's, and the rows are the f
 from collections.abc import Iterator
 from typing import Final
 
-from linnix_rec.capture.document import Accounts, CaptureDocument, EventAccount
+from linnix_rec.capture.document import FAILURE, Accounts, CaptureDocument, EventAccount
 from linnix_rec.capture.schema import GAP, KINDS
 from linnix_rec.proof.tickets import TicketCheck
 from linnix_rec.proof.verdict import Identity, RuleResult, judged
@@ -38,6 +38,8 @@ def check_account(document: CaptureDocument, tickets: TicketCheck) -> RuleResult
     accounts = document.accounts
     if accounts is None:
         return RuleResult("account", unknown=1, note="the recording was not finished: there are no counters")
+    if document.stopped is not None and document.stopped.reason == FAILURE:
+        return RuleResult("account", unknown=1, note="the recording failed: more was counted than kept")
     if accounts.running:
         return judged("account", _bounds(document, accounts, tickets), tickets.end_seq, _NOTE_RUNNING)
     return judged("account", _sums(document, accounts, tickets), tickets.end_seq, _NOTE)

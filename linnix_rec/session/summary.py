@@ -20,7 +20,7 @@ def summary(request: Request, directory: Path, outcome: Outcome) -> Iterator[str
         yield f"{outcome.kept:,} of {outcome.events:,} events {in_time} are kept in {name}"
         if outcome.pinned:
             yield (
-                f"the kernel goes on recording into {request.ring_slots:,} slots, pinned as {request.pin!r}:"
+                f"what it lacks is in the ring of {request.ring_slots:,} slots, pinned as {request.pin!r}:"
                 f" mend it, and go on with linnix-rec record --resume {shlex.quote(name)}"
             )
     else:

@@ -3,6 +3,7 @@
 Knows the kernel through `linnix_rec.bpf` and the protocol through `linnix_rec.ring`; knows no file.
 """
 
+import errno
 import mmap
 import os
 import platform
@@ -20,12 +21,13 @@ from linnix_rec.bpf import pins
 from linnix_rec.bpf.btf import Btf, read_vmlinux, tracepoint_parameters
 from linnix_rec.bpf.definitions import read_object_spec
 from linnix_rec.bpf.dtype import struct_dtype
+from linnix_rec.bpf.errors import KernelRefusedError
 from linnix_rec.bpf.host import kernel_version
 from linnix_rec.bpf.load import LoadedObject, load
 from linnix_rec.bpf.object import read_object
 from linnix_rec.capture.document import Accounts, EventAccount, Listing
 from linnix_rec.capture.schema import KINDS, TASK
-from linnix_rec.errors import UsageError
+from linnix_rec.errors import RecordingError, UsageError
 from linnix_rec.ring.cursor import MINIMUM_SLOTS, Cursor, Gap, Ring
 from linnix_rec.sources.cpus import possible_cpus
 from linnix_rec.sources.decode import Decoder
@@ -68,18 +70,23 @@ def load_sequencer(ring_slots: int, *, tree_only: bool, with_argv: bool = True) 
     check_ring_slots(ring_slots)
     kernel_btf = read_vmlinux()
     programs = ["on_newtask", "on_exec", exit_program(kernel_btf), "list_task"]
-    return load(
-        read_object_spec(read_object(OBJECT_NAME), OBJECT_NAME),
-        max_entries={"ring": ring_slots, "accounts": possible_cpus()},
-        rodata={
-            "ring_mask": ring_slots - 1,
-            "tree_only": int(tree_only),
-            "with_argv": int(with_argv),
-            "lookup_can_fail": int((kernel_version(platform.release()) or (0, 0)) < (6, 2)),
-        },
-        programs=[*programs, "adopt_task", "count_live"] if tree_only else programs,
-        kernel_btf=kernel_btf,
-    )
+    try:
+        return load(
+            read_object_spec(read_object(OBJECT_NAME), OBJECT_NAME),
+            max_entries={"ring": ring_slots, "accounts": possible_cpus()},
+            rodata={
+                "ring_mask": ring_slots - 1,
+                "tree_only": int(tree_only),
+                "with_argv": int(with_argv),
+                "lookup_can_fail": int((kernel_version(platform.release()) or (0, 0)) < (6, 2)),
+            },
+            programs=[*programs, "adopt_task", "count_live"] if tree_only else programs,
+            kernel_btf=kernel_btf,
+        )
+    except KernelRefusedError as error:
+        if error.errno in (errno.ENOMEM, errno.E2BIG):
+            raise RecordingError(f"{error} by --ring-slots") from error
+        raise
 
 
 @dataclass(frozen=True)

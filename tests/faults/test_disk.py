@@ -194,7 +194,7 @@ def test_a_pinned_recording_loses_nothing_to_a_disk_that_fails(
     disk.break_()
     complaint = rage_until_it_fails(storm, recording)
     assert f"error: can't write to {recording.capture}: {disk.complaint}; " in complaint
-    assert f"the kernel goes on recording into 65,536 slots, pinned as {pin!r}" in complaint
+    assert f"what it lacks is in the ring of 65,536 slots, pinned as {pin!r}" in complaint
     assert f"go on with linnix-rec record --resume {recording.capture}" in complaint
     storm.rage(10)  # while nobody reads
     disk.mend()
@@ -269,7 +269,7 @@ def test_a_recording_on_a_disk_that_fails_keeps_what_was_durable(
     disk.mend()
     capture = open_capture(recording.capture)
     verdict = verify_capture(capture)
-    assert [rule.name for rule in verdict.rules if not rule.holds] in ([], ["account"])  # no counts, or more
+    assert [rule.name for rule in verdict.rules if not rule.holds] == []
     assert not verdict.proven
     tickets = sum(row["slots"] for batch in capture.batches() for row in batch.to_pylist())
     assert tickets == capture.document.durable_seq > 0

@@ -78,7 +78,7 @@ def test_a_ring_larger_than_all_memory_is_refused(limited: Limited, tmp_path: Pa
     """2^31 slots are 256 GiB."""
     ended = limited("--ring-slots", str(1 << 31), prepare=lambda: None)
     assert_refused(ended, tmp_path, "ring (2147483648 x 128 bytes): Cannot allocate memory")
-    assert "ask for a smaller one" in ended.stderr
+    assert "ask for a smaller one by --ring-slots" in ended.stderr
 
 
 @pytest.fixture
