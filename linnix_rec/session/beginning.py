@@ -69,10 +69,11 @@ def _filter(request: Request) -> Filter:
     )
 
 
-def redaction(pattern: str | None) -> Callable[[pa.RecordBatch], pa.RecordBatch] | None:
-    """What takes a pattern's matches out of batches; raises UsageError for one that is no pattern."""
-    if pattern is None:
+def redaction(*patterns: str | None) -> Callable[[pa.RecordBatch], pa.RecordBatch] | None:
+    """What takes each pattern's matches out of batches; raises UsageError for one that is no pattern."""
+    given = [pattern for pattern in patterns if pattern is not None]
+    if not given:
         return None
     from linnix_rec.sources.redact import Redactor
 
-    return Redactor(pattern).batch
+    return Redactor(*given).batch

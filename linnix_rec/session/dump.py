@@ -21,8 +21,8 @@ def dump(name: str, output: Path | None, *, force: bool, redact: str | None) -> 
     started = time.monotonic()
     directory = output or utc_name(name)
     copied = copy_armed(name)
-    pattern = copied.redact if redact is None else redact
-    written = write_image(copied.image, copied.document, directory, force=force, redact=redaction(pattern))
+    both = redaction(copied.redact, redact)  # what the recorder must not write, a dump must not either
+    written = write_image(copied.image, copied.document, directory, force=force, redact=both)
     return _words(written, directory, started)
 
 

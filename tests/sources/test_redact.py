@@ -70,6 +70,52 @@ def test_names_of_files_and_tasks_are_redacted_too() -> None:
     assert redacted.schema.equals(EVENT_SCHEMA, check_metadata=True)
 
 
+def test_a_task_s_name_is_redacted_where_its_file_s_base_name_was() -> None:
+    """A name is cut to 15 bytes: the pattern for the whole token finds nothing in it."""
+    redactor = Redactor("token-[0-9a-f]{16}|^key$")
+    secret, cut = "token-0123456789abcdef", "token-012345678"
+    first = redactor.batch(
+        batch_of(
+            exec_row(["a"], filename=f"/tmp/run-{secret}", comm=f"run-{secret}"[:15]),
+            exec_row(["a"], filename=f"/tmp/{secret}/run", comm="run"),
+            exec_row(["a"], filename="/tmp/key", comm="key"),
+        )
+    )
+    assert first.column("comm").to_pylist() == [REDACTED, "run", REDACTED]
+    later = redactor.batch(batch_of(FORK | {"comm": "run-token-01234"}, FORK, FORK | {"comm": cut}))
+    assert later.column("comm").to_pylist() == [REDACTED, "sh", cut]
+
+
+def test_a_name_is_cut_between_bytes_as_the_kernel_does() -> None:
+    name = "é" * 7 + "éx-key"
+    cut = decode_bytes(name.encode()[:15])
+    assert cut.endswith("\uefc3")
+    redacted = Redactor("x-key").batch(batch_of(exec_row([], filename="/bin/" + name, comm=cut)))
+    assert redacted.column("comm").to_pylist() == [REDACTED]
+
+
+def test_a_pattern_that_holds_on_a_path_s_end_hides_the_name_too() -> None:
+    redacted = Redactor("/tmp/.*").batch(batch_of(exec_row(["a"], filename="/tmp/a/b", comm="b")))
+    assert redacted.column("filename").to_pylist() == [REDACTED]
+    assert redacted.column("comm").to_pylist() == [REDACTED]
+
+
+def test_the_names_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linnix_rec.sources.redact.NAMES_MAX", 2)
+    redactor = Redactor("/[a-z]$")
+    for name in "abac":
+        redactor.batch(batch_of(exec_row([], filename=f"/{name}", comm=name)))
+    left = redactor.batch(batch_of(*(FORK | {"comm": name} for name in "abc")))
+    assert left.column("comm").to_pylist() == [REDACTED, "b", REDACTED]
+
+
+def test_each_of_several_patterns_is_searched_in_what_was_there() -> None:
+    """`[redacted]` in a word's middle would hide the rest of it from the other pattern."""
+    for patterns in (("tok", "token=[a-z]+"), ("token=[a-z]+", "tok")):
+        assert Redactor(*patterns).command(("x", "token=abc", "tok")) == ("x", REDACTED, REDACTED)
+    assert Redactor("ab", "bc", "cd", "x").command(("abcde", "x")) == ("[redacted]e", REDACTED)
+
+
 def test_the_last_argument_of_a_cut_exec_is_replaced_whole() -> None:
     """Half a token does not match a pattern for whole tokens."""
     whole, half = "token=" + 8 * "a", "token=aa"
