@@ -6,7 +6,7 @@ from typing import Final
 
 from linnix_rec.capture import files
 from linnix_rec.capture.document import DOCUMENT_NAME, FORMAT
-from linnix_rec.errors import UsageError
+from linnix_rec.errors import RecordingError, UsageError
 
 #: Holds some disk space until a full disk leaves none for the last capture.json.
 RESERVE_NAME: Final = DOCUMENT_NAME + ".reserve"
@@ -27,7 +27,9 @@ def check_directory(path: Path, force: bool) -> None:
 
 
 def prepare_directory(path: Path, force: bool, owner: files.Owner | None = None) -> None:
-    """Make the directory of a new capture; raises UsageError if something is there.
+    """Make the directory of a new capture; raises UsageError if something is there, or it can't be.
+
+    Raises RecordingError if the disk has no room for it.
 
     With `force` a capture that is there is removed first; nothing that is not a capture ever is.
     """
@@ -40,6 +42,8 @@ def prepare_directory(path: Path, force: bool, owner: files.Owner | None = None)
         if not isinstance(error, FileExistsError):
             with contextlib.suppress(OSError):
                 path.rmdir()  # made, but not to the end
+        if files.no_room(error):
+            raise RecordingError(f"can't make {path}: {files.reason(error)}; nothing was written") from error
         raise UsageError(f"can't make {path}: {error.strerror}") from error
 
 

@@ -4,6 +4,7 @@ Works on Linux, macOS and Windows: what a system lacks (owners, syncing of direc
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,27 @@ PARTIAL_SUFFIX: Final = ".partial"
 _DIRECTORIES_SYNC: Final = os.name != "nt"
 
 Owner = tuple[int, int]
+
+#: Refusals after which a file that goes makes room for another, in the words of who has to make it.
+_NO_ROOM: Final = {
+    getattr(errno, name): words
+    for name, words in {
+        "ENOSPC": "the disk is full",
+        "EDQUOT": "the disk quota is used up",
+        "EFBIG": "the file size limit (ulimit -f) is reached",
+    }.items()
+    if hasattr(errno, name)
+}
+
+
+def no_room(error: OSError) -> bool:
+    """Say whether a file could not be written for want of room, or of leave to use it."""
+    return error.errno in _NO_ROOM
+
+
+def reason(error: OSError) -> str:
+    """Give why a file could not be written, in words."""
+    return _NO_ROOM.get(error.errno or 0) or error.strerror or str(error)
 
 
 def create(path: Path, owner: Owner | None) -> int:

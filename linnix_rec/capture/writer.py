@@ -11,7 +11,6 @@ With retention old segments go as new ones come: first capture.json says so, dur
 removed. A crash in between leaves files that no reader looks at and that the next recorder removes.
 """
 
-import errno
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,10 +46,6 @@ SEGMENTS_A_SPAN: Final = 1 << 13
 
 #: Kept free for the last capture.json, which may have doubled by then: 1,000 segments are some 300 KB of it.
 RESERVE_BYTES: Final = 256 << 10
-
-_DISK_FULL: Final = frozenset(
-    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)
-)
 
 
 def boot_ns() -> int:
@@ -334,18 +329,20 @@ class CaptureWriter:
                 self._reserve(4 * len(content))
             files.write_whole(path, content, self._owner)
         except OSError as error:
-            if error.errno not in _DISK_FULL:
+            if not files.no_room(error):
                 raise
             files.remove(self._directory / RESERVE_NAME)
             files.write_whole(path, content, self._owner)
 
     def _fail(self, error: OSError) -> NoReturn:
         self._drop_open()
-        why = "the disk is full" if error.errno in _DISK_FULL else error.strerror or str(error)
-        self._failure = RecordingError(
-            f"can't write to {self._directory}: {why}; the recording stops before seq {self._durable_seq}, "
-            "what was recorded before can be read"
+        begun = self._document.segments or self._document.pruned
+        kept = (
+            f"the recording stops before seq {self._durable_seq}, what was recorded before can be read"
+            if begun
+            else "nothing was written"
         )
+        self._failure = RecordingError(f"can't write to {self._directory}: {files.reason(error)}; {kept}")
         raise self._failure from error
 
 

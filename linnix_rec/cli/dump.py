@@ -13,7 +13,9 @@ from linnix_rec.cli import reading
     short_help="Take out what an armed ring holds.",
     epilog="""\b
 Exit status:
-  0  written    2  wrong usage, or nothing is pinned under NAME    125  it can't be opened, or written
+  0    written
+  2    wrong usage, nothing is pinned under NAME, or DIR or FILE can't be made there
+  125  this host fails: the pins can't be opened, the disk is full
 
 \b
 Examples:
@@ -30,10 +32,11 @@ Examples:
     "--raw", type=reading.CAPTURE_PATH, metavar="FILE",
     help="Write the ring's image instead, zstd-compressed; needs python-zstandard.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace DIR if it is a capture, or FILE.")
+@click.option("--force", is_flag=True, help="Replace DIR if it is a capture, FILE if it is a raw image.")
 @click.option(
     "--redact", metavar="REGEX",
-    help="Replace what matches in arguments, filenames and names by [redacted]; not with --raw.",
+    help="Replace what matches in arguments, filenames and names by [redacted], and what the recorder's own\n"
+    "--redact matches; not with --raw.",
 )  # fmt: skip
 def command(name: str, output: Path | None, raw: Path | None, force: bool, redact: str | None) -> int:
     """Write what the ring pinned under NAME holds: the events of its last lap, up to this moment.
@@ -44,6 +47,8 @@ def command(name: str, output: Path | None, raw: Path | None, force: bool, redac
     from linnix_rec.session.dump import dump, dump_raw
 
     if raw is not None:
+        if str(raw) == "-":
+            raise click.UsageError("--raw writes a file, not stdout: give it a name (`./-` is one)")
         if output is not None or redact is not None:
             raise click.UsageError(
                 f"--raw and {'-o' if output is not None else '--redact'} exclude each other"

@@ -13,7 +13,10 @@ from linnix_rec.cli import reading
     short_help="Make a capture of a raw image.",
     epilog="""\b
 Exit status:
-  0  written    1  the disk is full    2  wrong usage    3  FILE is no raw image, or damaged
+  0  written
+  1  the disk is full, or fails
+  2  wrong usage, or DIR can't be made there
+  3  FILE can't be read, is no raw image, or is damaged
 
 \b
 Examples:

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 from linnix_rec.capture.text import decode_bytes, printable
-from linnix_rec.errors import UsageError
+from linnix_rec.errors import LinnixRecError, RecordingError, UsageError
 from linnix_rec.session.beginning import redaction
 from linnix_rec.session.image_capture import Written, write_image
-from linnix_rec.session.raw import read_raw_image, write_raw_image
+from linnix_rec.session.raw import check_raw_target, read_raw_image, write_raw_image
 from linnix_rec.session.request import CAPTURE_SUFFIX, utc_name
 from linnix_rec.session.status import bytes_in_words, seconds_in_words
 
@@ -31,6 +31,7 @@ def dump_raw(name: str, path: Path, *, force: bool) -> str:
     from linnix_rec.session.armed import copy_armed
 
     started = time.monotonic()
+    check_raw_target(path, force=force)
     copied = copy_armed(name)
     if copied.redact is not None:
         raise UsageError(f"{name!r} is recorded with --redact, which a raw image would undo: dump a capture")
@@ -49,7 +50,10 @@ def import_raw(
     started = time.monotonic()
     directory = output or Path(path.with_suffix(CAPTURE_SUFFIX).name)
     image, document = read_raw_image(path, maximum_slots)
-    written = write_image(image, document, directory, force=force, redact=redaction(redact))
+    try:
+        written = write_image(image, document, directory, force=force, redact=redaction(redact))
+    except RecordingError as error:  # nothing is recorded here: the disk failed, not a recorder
+        raise LinnixRecError(str(error)) from error
     return _words(written, directory, started)
 
 

@@ -12,10 +12,11 @@ from typing import Final
 
 import pyarrow as pa
 
+from linnix_rec.capture import files
 from linnix_rec.capture.directory import check_directory, discard_capture, prepare_directory
 from linnix_rec.capture.document import CaptureDocument, ClockSample, Started, Stopped
 from linnix_rec.capture.writer import CaptureWriter
-from linnix_rec.errors import LinnixRecError
+from linnix_rec.errors import LinnixRecError, RecordingError
 from linnix_rec.ring.image import RingImage
 from linnix_rec.session import clock
 from linnix_rec.session.request import owner
@@ -69,8 +70,11 @@ def write_image(
             lost += sum(batch.column("lost").drop_null().to_pylist())
         now = Stopped("dump", "the ring's last lap", clock.rfc3339(sample.realtime_ns), sample.boot_ns)
         writer.close(now, begun.accounts)
-    except LinnixRecError:
+    except LinnixRecError as error:
         discard_capture(directory)
+        if isinstance(error.__cause__, OSError):  # the writer's own words say what can be read
+            why = files.reason(error.__cause__)
+            raise RecordingError(f"can't write to {directory}: {why}; nothing was written") from error
         raise
     return Written(writer.rows_written, lost, writer.bytes_written, begun.started.first_seq)
 

@@ -279,9 +279,16 @@ def test_no_column_falls_back_from_its_dictionary_when_batches_differ(tmp_path: 
     assert filename.total_compressed_size < 1000
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EFBIG, "the file size limit (ulimit -f) is reached"),
+    ],
+)
 def test_a_full_disk_is_told_with_the_place_and_keeps_what_is_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, why: str
 ) -> None:
     writer = new_writer(tmp_path / "a.lrec", segment_rows=10)
     writer.write(forks(10))
@@ -293,7 +300,7 @@ def test_a_full_disk_is_told_with_the_place_and_keeps_what_is_closed(
     with pytest.raises(RecordingError) as caught:
         writer.write(forks(25, first_seq=10))
     assert str(caught.value) == (
-        f"can't write to {tmp_path / 'a.lrec'}: the disk is full; the recording stops before seq 10, "
+        f"can't write to {tmp_path / 'a.lrec'}: {why}; the recording stops before seq 10, "
         "what was recorded before can be read"
     )
     monkeypatch.undo()
@@ -317,7 +324,7 @@ def test_another_failure_of_the_disk_is_called_by_its_name(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(RecordingError, match="Input/output error; the recording stops before seq 0"):
+    with pytest.raises(RecordingError, match="Input/output error; nothing was written"):
         writer.write(forks(10))
 
 

@@ -50,6 +50,7 @@ def test_options_are_asked_for(asked: Asked, run: Any, arguments: list[str], cal
     ("arguments", "complaint"),
     [
         ([], "missing argument 'NAME'"),
+        (["host", "--raw", "-"], "--raw writes a file, not stdout"),
         (["host", "--raw", "a", "-o", "b"], "--raw and -o exclude each other"),
         (["host", "--raw", "a", "--redact", "b"], "--raw and --redact exclude each other"),
     ],
