@@ -108,7 +108,8 @@ def command(
     batches = _batches(opened, columns, follow, first_seq=first_seq, end_seq=end_seq, batch_rows=_BATCH_ROWS)
     selected = _limited(_selected(batches, selection), limit)
     if summary:
-        _write_summary(selected, opened)
+        whole = limit is None and not any(value is not None for value in wanted.values())
+        _write_summary(selected, opened, whole=whole)
     else:
         _write_events(selected, form, opened, live=follow)
     return reading.status_of_reading(opened)
@@ -174,14 +175,19 @@ def _limited(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[p
         yield kept
 
 
-def _write_summary(batches: Iterator[pa.RecordBatch], capture: Capture) -> None:
+def _write_summary(batches: Iterator[pa.RecordBatch], capture: Capture, *, whole: bool) -> None:
     from linnix_rec.replay.summary import summarise
     from linnix_rec.report.summary import summary_lines
 
     stream = reading.stdout()
     ink, width = reading.ink_for(stream), reading.width_for(stream)
     lines = summary_lines(
-        summarise(batches), capture.document, missing_tickets=capture.missing_tickets, width=width, ink=ink
+        summarise(batches),
+        capture.document,
+        missing_tickets=capture.missing_tickets,
+        selected=not whole,
+        width=width,
+        ink=ink,
     )
     reading.write_lines(lines)
 

@@ -81,7 +81,8 @@ class Verdict:
     itself; empty if it stopped in order.
 
     `pruned` is what retention removed before the events here, `resumptions` how often a later recorder
-    took up the recording. `digest` is the capture's ("sha256:" and hex), if it was asked for.
+    took up the recording, `pin` the name under which its ring outlives a recorder. `digest` is the
+    capture's ("sha256:" and hex), if it was asked for.
     """
 
     rules: tuple[RuleResult, ...]
@@ -94,6 +95,7 @@ class Verdict:
     failure: str = ""
     pruned: Pruned | None = None
     resumptions: int = 0
+    pin: str | None = None
     digest: str | None = None
 
     @property

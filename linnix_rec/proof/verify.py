@@ -71,6 +71,7 @@ def verify_capture(
         failure=_failure(document.stopped),
         pruned=document.pruned,
         resumptions=len(document.resumptions),
+        pin=document.pin,
         digest=digest,
     )
 

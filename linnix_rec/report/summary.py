@@ -19,24 +19,32 @@ def summary_lines(
     document: CaptureDocument,
     *,
     missing_tickets: int = 0,
+    selected: bool = False,
     width: int | None = None,
     ink: Ink = PLAIN,
 ) -> Iterator[str]:
-    """Give what was recorded, how much, at which rate, and what was lost or is missing with its file."""
+    """Give what was recorded, how much, at which rate, and what was lost or is missing with its file.
+
+    The rate is that of the whole recording, unless only some of its events were `selected`, or are left.
+    """
     bad = {"missing"} | ({"lost"} if summary.lost else set())
-    for label, text in _facts(summary, document, missing_tickets):
+    for label, text in _facts(summary, document, missing_tickets, selected):
         line = cut_to(f"{label:<{_LABEL_WIDTH}}  {text}", width)
         painted = ink.bad(line[_LABEL_WIDTH:]) if label in bad else line[_LABEL_WIDTH:]
         yield ink.faint(line[:_LABEL_WIDTH]) + painted
 
 
-def _facts(summary: Summary, document: CaptureDocument, missing_tickets: int) -> Iterator[tuple[str, str]]:
+def _facts(
+    summary: Summary, document: CaptureDocument, missing_tickets: int, selected: bool
+) -> Iterator[tuple[str, str]]:
     host = document.host
     yield "host", printable(f"{host.hostname}, Linux {host.kernel_release} {host.machine}, {host.cpus} CPUs")
     yield "recorded", _recorded(document)
     yield "time", _time(document)
     total = sum(summary.events.values()) - summary.events["gap"]
-    yield "events", f"{total:,}{_rate(total, summary)}"
+    in_part = selected or missing_tickets > 0 or document.pruned is not None
+    rate = _rate_of_part(total, summary) if in_part else _rate(total, summary, document)
+    yield "events", f"{total:,}{rate}"
     for kind, count in summary.events.most_common():
         if kind != "gap":
             yield "", f"{count:>11,}  {kind}"
@@ -72,11 +80,26 @@ def _time(document: CaptureDocument) -> str:
     return f"{lasted} from {printable(document.started.time)}; stopped by {why}"
 
 
-def _rate(events: int, summary: Summary) -> str:
+def _rate(events: int, summary: Summary, document: CaptureDocument) -> str:
+    if document.stopped is None:
+        return _rate_of_part(events, summary)
+    lasted_ns = document.stopped.boot_ns - document.started.boot_ns
+    return f", {_per_second(events, lasted_ns)}" if lasted_ns > 0 else ""
+
+
+def _rate_of_part(events: int, summary: Summary) -> str:
+    """Give the rate between the first event and the last, and how long that is: `time` says another."""
     if summary.first_boot_ns is None or summary.last_boot_ns is None:
         return ""
     lasted_ns = summary.last_boot_ns - summary.first_boot_ns
-    return f", {events * 10**9 / lasted_ns:,.0f}/s" if lasted_ns > 0 else ""
+    if lasted_ns <= 0:
+        return ""
+    return f", {_per_second(events, lasted_ns)} over {words.duration(lasted_ns)} from the first to the last"
+
+
+def _per_second(events: int, lasted_ns: int) -> str:
+    rate = events * 10**9 / lasted_ns
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
 
 
 def _lost(summary: Summary) -> str:

@@ -121,14 +121,15 @@ def _reasons(verdict: Verdict) -> Iterator[str]:
     if verdict.failure:
         yield f"the recording failed: {printable(verdict.failure)}"
     elif not verdict.finished:
+        rest = "is missing" if verdict.pin is None else "may still be in the ring"
         yield (
             "the recording was not finished (it still runs, or the recorder died): what came after the last "
-            "closed segment, up to 10 s, is missing"
+            f"closed segment {rest}"
         )
 
 
 def next_steps(verdict: Verdict, capture: str) -> Iterator[str]:
-    """Give the command that looks at what is wrong."""
+    """Give the commands that look at what is wrong, or mend it."""
     name = words.quoted(capture)
     rules = [rule for rule in verdict.rules if rule.name not in _RULES_OF_FILES]
     offences = [offence.seq for rule in rules for offence in rule.first]
@@ -137,6 +138,8 @@ def next_steps(verdict: Verdict, capture: str) -> Iterator[str]:
         yield f"look there: linnix-rec show --seq {first}:{end} {name}"
     elif verdict.lost_tickets:
         yield f"see where: linnix-rec show --kind gap {name}"
+    if verdict.pin is not None and not verdict.finished and not verdict.failure:
+        yield f"go on with it, if its recorder died: linnix-rec record --resume {name}"
 
 
 @dataclass(frozen=True)

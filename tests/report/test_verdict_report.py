@@ -74,8 +74,13 @@ def test_loss_is_not_proven_unless_allowed() -> None:
 def test_unfinished_and_unnumbered_captures_say_what_they_are() -> None:
     assert lines(replace(PROVEN, finished=False), 1)[-1] == (
         "not proven: the recording was not finished (it still runs, or the recorder died): what came after "
-        "the last closed segment, up to 10 s, is missing (1,234 events)"
+        "the last closed segment is missing (1,234 events)"
     )
+    pinned = lines(replace(PROVEN, finished=False, pin="host"), 1)
+    assert pinned[-2].endswith(
+        "what came after the last closed segment may still be in the ring (1,234 events)"
+    )
+    assert pinned[-1] == "go on with it, if its recorder died: linnix-rec record --resume 'a b.lrec'"
     assert lines(replace(PROVEN, ordered=False), 0)[-1] == (
         "causal; completeness unknown, for its source numbers no events: 1,234 events"
     )
