@@ -270,4 +270,6 @@ def write_capture(
         last_ns = max((row["boot_ns"] for row in rows if row.get("boot_ns") is not None), default=attached)
         stopped = Stopped("command", "sh ended with status 0", "2026-09-21T14:17:00Z", last_ns + 1000)
         writer.close(stopped, consistent_accounts(rows) if accounts is None else accounts)
+    else:
+        writer.abandon()
     return directory

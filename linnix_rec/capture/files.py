@@ -6,6 +6,7 @@ Works on Linux, macOS and Windows: what a system lacks (owners, syncing of direc
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -17,6 +18,9 @@ DIRECTORY_MODE: Final = 0o700
 PARTIAL_SUFFIX: Final = ".partial"
 
 _DIRECTORIES_SYNC: Final = os.name != "nt"
+
+#: Between tries for a directory's lock.
+_LOCK_PAUSES_S: Final = (0.001, 0.01, 0.05)
 
 Owner = tuple[int, int]
 
@@ -127,15 +131,43 @@ class Lock:
 
 
 def lock_directory(path: Path) -> Lock:
-    """Take the lock of a directory; raises BlockingIOError if somebody has it. Windows has no such lock."""
+    """Take the lock of a directory; raises BlockingIOError if somebody has it. Windows has no such lock.
+
+    Who only asks whether somebody writes (`is_written_to`) has it for microseconds: it is tried again.
+    """
     try:
         import fcntl
     except ImportError:
         return Lock()
     lock = Lock(os.open(path, os.O_RDONLY))
     try:
+        for pause_s in _LOCK_PAUSES_S:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return lock
+            time.sleep(pause_s)
         fcntl.flock(lock.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
         raise
     return lock
+
+
+def is_written_to(path: Path) -> bool:
+    """Say whether somebody has the lock of a directory; True if that can't be known.
+
+    A shared lock is tried for, and let go at once: of several who ask, none takes another for a writer.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    lock = Lock()
+    try:
+        lock = Lock(os.open(path, os.O_RDONLY))
+        fcntl.flock(lock.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        lock.close()
+    return False

@@ -6,16 +6,17 @@ import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from linnix_rec.cli import reading
-from linnix_rec.errors import UsageError
+from linnix_rec.errors import LinnixRecError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from linnix_rec.capture.document import CaptureDocument
     from linnix_rec.capture.reader import Capture
     from linnix_rec.replay.selection import Selection
 
@@ -46,7 +47,7 @@ Times (T):
 
 \b
 Exit status:
-  0  done    1  failed    2  wrong usage
+  0  done    1  failed, or with --follow the recorder died    2  wrong usage
   3  CAPTURE can't be read, or a segment of it is missing; what is there is shown
 
 \b
@@ -84,7 +85,9 @@ Examples:
 @click.option("--until", metavar="T", help="Only before this moment.")
 @click.option("--limit", type=click.IntRange(0), metavar="N", help="Stop after N events.")
 @click.option("--summary", is_flag=True, help="Print figures instead of the events.")
-@click.option("--follow", is_flag=True, help="Go on with new segments until the recording stops.")
+@click.option(
+    "--follow", is_flag=True, help="Go on with new segments until the recording stops, or its recorder dies."
+)
 def command(
     capture: Path | None, form: str, limit: int | None, summary: bool, follow: bool, **wanted: Any
 ) -> int:
@@ -147,12 +150,30 @@ def _batches(
     from linnix_rec.replay import follow as following
 
     return following.follow(
-        capture.path, columns, lambda: time.sleep(_LOOK_SECONDS), _say_passed_over, **limits
+        capture.path,
+        columns,
+        wait=lambda: time.sleep(_LOOK_SECONDS),
+        passed_over=_say_passed_over,
+        abandoned=lambda document: _give_up(capture.path, document),
+        **limits,
     )
 
 
 def _say_passed_over(first_seq: int, end_seq: int) -> None:
     reading.say(f"tickets {first_seq} to {end_seq - 1} are not shown: retention removed them in the meantime")
+
+
+def _give_up(path: Path, document: CaptureDocument) -> NoReturn:
+    from linnix_rec.report.words import quoted
+
+    rest = (
+        "what came after is missing"
+        if document.pin is None
+        else f"what came after may still be in the ring: linnix-rec record --resume {quoted(str(path))}"
+    )
+    raise LinnixRecError(
+        f"nobody records to {path} any more: its recorder died; its closed segments are shown, {rest}"
+    )
 
 
 def _selected(batches: Iterator[pa.RecordBatch], selection: Selection) -> Iterator[pa.RecordBatch]:

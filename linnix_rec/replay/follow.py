@@ -6,7 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from linnix_rec.capture import columns as views
-from linnix_rec.capture.document import DOCUMENT_NAME
+from linnix_rec.capture.document import DOCUMENT_NAME, CaptureDocument
+from linnix_rec.capture.files import is_written_to
 from linnix_rec.capture.reader import open_capture
 
 
@@ -15,6 +16,7 @@ def follow(
     columns: Sequence[str] | None,
     wait: Callable[[], object],
     passed_over: Callable[[int, int], object],
+    abandoned: Callable[[CaptureDocument], object],
     *,
     first_seq: int | None = None,
     end_seq: int | None = None,
@@ -22,9 +24,11 @@ def follow(
 ) -> Iterator[pa.RecordBatch]:
     """Give batches (`columns` must hold seq) until the recording has stopped; `wait` pauses between looks.
 
-    `passed_over` is called with a range of tickets that retention removed before they could be given. Of a
-    recorder that died it never ends, as it can't be told from one that has nothing to write. Raises
-    UnreadableCaptureError.
+    `passed_over` is called with a range of tickets that retention removed before they could be given, and
+    `abandoned` at the end if the recording has not stopped, and yet nobody writes: its recorder died. Where
+    directories have no locks (Windows) that can't be told, and there is no end.
+
+    Raises UnreadableCaptureError.
     """
     next_seq = first_seq or 0
     seen = ""
@@ -43,7 +47,12 @@ def follow(
                 next_seq = max(next_seq, capture.segments[-1].metadata.end_seq)
             if capture.document.stopped or (end_seq is not None and next_seq >= end_seq):
                 return
-        wait()
+        # A writer has the lock before its first capture.json, and until after its last.
+        elif not is_written_to(path) and _state_of(path / DOCUMENT_NAME) == seen:
+            abandoned(capture.document)
+            return
+        else:
+            wait()
 
 
 def _state_of(document: Path) -> str:

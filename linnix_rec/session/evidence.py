@@ -4,6 +4,8 @@ The order of the calls is the order of the windows: `open` before the first prog
 after the last, `detaching` before the first is detached, `detached` after the last has ended.
 """
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -78,5 +80,14 @@ def _statistics() -> Descriptor:
         return enable_run_statistics()
     except KernelRefusedError as error:
         raise RecordingError(
-            "the kernel refuses to count the programs' runs: --prove needs CAP_SYS_ADMIN, and Linux 5.8"
+            f"the kernel refuses to count the programs' runs: {_want(error)}; or leave out --prove"
         ) from error
+
+
+def _want(refusal: KernelRefusedError) -> str:
+    """What BPF_ENABLE_STATS wants, and has not got."""
+    if refusal.errno in (errno.EPERM, errno.EACCES):
+        return "--prove needs CAP_SYS_ADMIN"
+    if refusal.errno == errno.EINVAL:  # no such command
+        return "--prove needs Linux 5.8"
+    return os.strerror(refusal.errno)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def capture(tmp_path: Path) -> Path:
     path = tmp_path / "a.lrec"
     prepare_directory(path, force=False)
     batch, now_ns = story.batch(), story._now_ns
-    closed_ns = iter([batch["boot_ns"][cut - 1].as_py()] * 2 + [now_ns] * 2)
+    closed_ns = chain([batch["boot_ns"][cut - 1].as_py()] * 2, repeat(now_ns))
     writer = CaptureWriter(path, document(), segment_rows=1000, keep_bytes=1, clock=lambda: next(closed_ns))
     writer.write(batch.slice(0, cut))
     writer.turn_over()

@@ -140,6 +140,23 @@ def test_wrong_usage_is_one_line(capture: Path, options: list[str], status: int,
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("pin", "rest"),
+    [(None, "what came after is missing"), ("p", "may still be in the ring: linnix-rec record --resume ")],
+)
+@pytest.mark.parametrize("form", ["table", "jsonl", "csv", "arrow"])
+def test_following_ends_where_the_recorder_died(
+    tmp_path: Path, story: Story, form: str, pin: str | None, rest: str
+) -> None:
+    path = write_capture(tmp_path / "a.lrec", story, finished=False, pin=pin)
+    still, followed = show("--format", form, path), show("--format", form, "--follow", path)
+    assert still.exit_code == 0
+    assert (followed.exit_code, followed.stdout_bytes) == (1, still.stdout_bytes)
+    assert followed.stderr.startswith(f"linnix-rec: error: nobody records to {path} any more: ")
+    assert rest in followed.stderr
+    assert followed.stderr.count("\n") == 1
+
+
 def test_what_is_no_capture_is_one_line_and_status_3(tmp_path: Path) -> None:
     (tmp_path / "empty.lrec").mkdir()
     (tmp_path / "file.lrec").write_text("hello")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from linnix_rec.capture.document import Stopped
+from linnix_rec.capture.document import CaptureDocument, Stopped
+from linnix_rec.capture.files import lock_directory
 from linnix_rec.capture.writer import CaptureWriter
 from linnix_rec.errors import UnreadableCaptureError
 from linnix_rec.replay.follow import follow
@@ -39,22 +40,45 @@ def test_new_segments_are_given_as_they_come(tmp_path: Path) -> None:
 
     writer.write(rows_to_batch(rows[:3]))
     writer.turn_over()
-    batches = follow(tmp_path / "a.lrec", ["seq"], record_more, pytest.fail, batch_rows=2)
+    batches = follow(tmp_path / "a.lrec", ["seq"], record_more, pytest.fail, pytest.fail, batch_rows=2)
     assert [seq for batch in batches for seq in batch.column("seq").to_pylist()] == list(range(10))
 
 
 def test_finished_capture_is_given_without_waiting(tmp_path: Path) -> None:
     capture = write_capture(tmp_path / "a.lrec", told())
-    batches = follow(capture, ["seq"], pytest.fail, pytest.fail, first_seq=2, end_seq=5, batch_rows=100)
+    batches = follow(
+        capture, ["seq"], pytest.fail, pytest.fail, pytest.fail, first_seq=2, end_seq=5, batch_rows=100
+    )
     assert [seq for batch in batches for seq in batch.column("seq").to_pylist()] == [2, 3, 4]
 
 
 def test_capture_that_goes_away_is_an_error(tmp_path: Path) -> None:
     capture = write_capture(tmp_path / "a.lrec", told(), finished=False)
-    batches = follow(capture, ["seq"], (capture / "capture.json").unlink, pytest.fail, batch_rows=100)
+    lock = lock_directory(capture)
+    removed = (capture / "capture.json").unlink
+    batches = follow(capture, ["seq"], removed, pytest.fail, pytest.fail, batch_rows=100)
     assert next(batches).num_rows == 10
     with pytest.raises(UnreadableCaptureError):
         next(batches)
+    lock.close()
+
+
+def test_a_recording_whose_recorder_died_ends_after_its_last_segment(tmp_path: Path) -> None:
+    rows, directory = told(), tmp_path / "a.lrec"
+    writer = recording(directory)
+    writer.write(rows_to_batch(rows[:3]))
+    writer.turn_over()
+    ends: list[CaptureDocument] = []
+
+    def close_one_and_die() -> None:
+        writer.write(rows_to_batch(rows[3:5]))
+        writer.turn_over()
+        writer.write(rows_to_batch(rows[5:]))
+        writer.abandon()
+
+    batches = follow(directory, ["seq"], close_one_and_die, pytest.fail, ends.append, batch_rows=100)
+    assert [seq for batch in batches for seq in batch.column("seq").to_pylist()] == [0, 1, 2, 3, 4]
+    assert [end.durable_seq for end in ends] == [5]
 
 
 def test_what_retention_removed_before_it_was_read_is_said(tmp_path: Path) -> None:
@@ -73,7 +97,12 @@ def test_what_retention_removed_before_it_was_read_is_said(tmp_path: Path) -> No
     writer.write(rows_to_batch(rows[:2]))
     writer.turn_over()
     batches = follow(
-        directory, ["seq"], record_two_segments, lambda *range_: passed_over.append(range_), batch_rows=100
+        directory,
+        ["seq"],
+        record_two_segments,
+        lambda *range_: passed_over.append(range_),
+        pytest.fail,
+        batch_rows=100,
     )
     assert [seq for batch in batches for seq in batch.column("seq").to_pylist()] == [0, 1, 5, 6, 7]
     assert passed_over == [(2, 5)]
