@@ -90,7 +90,7 @@ def command(
     """Prove that each CAPTURE holds every event, unchanged, and in an order that can have happened.
 
     It prints a line a rule, the first offenders by seq, and what it comes to; with -v also each identity
-    between counters, with both sides.
+    between counters, with both sides. These are always shown of a capture with 'record --prove' or a witness.
     """
     wanted = _Wanted(allow_loss, with_digest, _expected(expected, captures))
     chosen = captures or (reading.chosen_capture(None),)
