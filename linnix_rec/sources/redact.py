@@ -36,9 +36,9 @@ class Redactor:
     over several of them is replaced in each. Each pattern is searched in what was there, not in what another
     one left of it. Raises UsageError for a pattern that can't be, or that matches the empty text.
 
-    A task's name is cut to 15 bytes, and what is left of a secret may no longer match. So the names that come
-    of files whose base name had a match are replaced whole, in this batch and in all that follow; the last
-    `NAMES_MAX` of them are known.
+    A task's name is cut to 15 bytes, and what is left of a secret may no longer match. So where a file's base
+    name had a match, the cut name is replaced whole, in this batch and in all that follow; the last
+    `NAMES_MAX` of them are known. So is a name whose match begins or ends outside of it, in the path.
     """
 
     def __init__(self, *patterns: str) -> None:
@@ -67,18 +67,28 @@ class Redactor:
         return batch
 
     def _learn_from(self, filenames: pa.Array) -> None:
-        """Remember how tasks are named after those files whose base name holds a match, or part of one."""
-        matching = filenames.filter(self._matches(filenames))
-        for filename, stretches in zip(matching.to_pylist(), self._stretches(matching), strict=True):
-            base = filename.rpartition("/")[2]
-            if base and any(end > len(filename) - len(base) for _, end in stretches):
-                self._remember(base)
-        bases = pc.replace_substring_regex(filenames, pattern="(?s)^.*/", replacement="")
-        for base in bases.filter(self._matches(bases)).to_pylist():  # such as `^key` finds only there
-            self._remember(base)
+        """Remember how tasks are named after files whose base name holds a match, or part of one.
 
-    def _remember(self, base: str) -> None:
-        name = decode_bytes(encode_text(base)[:_COMM_BYTES])
+        Not so where the whole base name is the task's name, and what matches in the file's matches there.
+        """
+        bases = pc.replace_substring_regex(filenames, pattern="(?s)^.*/", replacement="")
+        hits = pc.or_(self._matches(filenames), self._matches(bases))
+        filenames, bases = filenames.filter(hits), bases.filter(hits)
+        found = zip(
+            filenames.to_pylist(),
+            self._stretches(filenames),
+            bases.to_pylist(),
+            self._stretches(bases),
+            strict=True,
+        )
+        for filename, in_filename, base, alone in found:
+            at = len(filename) - len(base)
+            within = [(max(begin, at) - at, end - at) for begin, end in in_filename if end > at]
+            encoded = encode_text(base)
+            if within != alone or (alone and len(encoded) > _COMM_BYTES):
+                self._remember(decode_bytes(encoded[:_COMM_BYTES]))
+
+    def _remember(self, name: str) -> None:
         self._secret_names.pop(name, None)
         self._secret_names[name] = None
         if len(self._secret_names) > NAMES_MAX:

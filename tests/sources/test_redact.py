@@ -86,6 +86,13 @@ def test_a_task_s_name_is_redacted_where_its_file_s_base_name_was() -> None:
     assert later.column("comm").to_pylist() == [REDACTED, "sh", cut]
 
 
+def test_a_name_that_is_whole_keeps_what_does_not_match() -> None:
+    redacted = Redactor("key-[0-9]+").batch(
+        batch_of(exec_row([], filename="/bin/tool-key-12", comm="tool-key-12"))
+    )
+    assert redacted.column("comm").to_pylist() == ["tool-[redacted]"]
+
+
 def test_a_name_is_cut_between_bytes_as_the_kernel_does() -> None:
     name = "é" * 7 + "éx-key"
     cut = decode_bytes(name.encode()[:15])
