@@ -3,6 +3,7 @@
     0        done                       2    wrong usage
     1        refused, or proven wrong   3    not a readable capture
     70       a bug of ours (EX_SOFTWARE of sysexits.h)
+    125      this host fails whoever records, arms or dumps (no BTF, no capability, a full disk)
     141      stdout was closed by its reader, as by a death of SIGPIPE
 
 In `record` the statuses belong to the recorded command, so that all of the recorder's own are 125, or 126
