@@ -1,8 +1,9 @@
 """Pins a loaded object in bpffs, and opens it again from another process. Knows no events.
 
-A pinned object is a directory: `map-NAME`, `program-NAME` and `link-NAME` (bpffs allows no dots), and `note`,
-a frozen map with whatever bytes the owner wants to find again. What is pinned lives on in the kernel when
-its process dies: attached programs go on running.
+A pinned object is a directory: `map-NAME`, `program-NAME` and `link-NAME` (bpffs allows no dots), `note`, a
+frozen map with whatever bytes the owner wants to find again, and `end`, where it writes how it ends. What is
+pinned lives on in the kernel when its process dies: attached programs go on running. Who reads it all
+along holds the directory's lock.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import contextlib
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,8 @@ from linnix_rec.errors import RecordingError
 
 BPFFS: Final = Path("/sys/fs/bpf")
 _STAGED: Final = "~"  # ends the name of a directory that is still being filled; no user's name has it
-_MAP, _PROGRAM, _LINK, _NOTE = "map-", "program-", "link-", "note"
+_MAP, _PROGRAM, _LINK, _NOTE, _END = "map-", "program-", "link-", "note", "end"
+_END_BYTES: Final = 16 << 10
 _FIRST_KEY: Final = bytes(4)
 _DIRECTORY_MODE: Final = 0o700
 
@@ -47,20 +48,22 @@ def mount_bpffs() -> None:
     )
 
 
-def pin_object(loaded: LoadedObject, directory: Path, note: bytes) -> None:
+def pin_object(loaded: LoadedObject, directory: Path, note: bytes) -> Held:
     """Pin an object's maps, programs and links, and the note; all of it appears at once, or nothing.
 
-    Raises RecordingError, also if `directory` is there already.
+    Gives what the one that reads it holds. Raises RecordingError, also if `directory` is there already.
     """
-    staged = directory.with_name(directory.name + _STAGED)
+    staged = staged_directory(directory)
+    held = None
     try:
         directory.parent.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
         remove_pins(staged)  # of a process that died while it filled it
         staged.mkdir(mode=_DIRECTORY_MODE)
-        with _note_map(note) as noted:
-            noted.pin(staged / _NOTE)
-        for name, held in loaded.maps.items():
-            held.pin(staged / _pin_name(_MAP, name))
+        _pin_note(staged / _END, bytes(_END_BYTES), frozen=False)
+        held = Held(staged)
+        _pin_note(staged / _NOTE, note)
+        for name, shared in loaded.maps.items():
+            shared.pin(staged / _pin_name(_MAP, name))
         for name, program in loaded.programs.items():
             program.pin(staged / _pin_name(_PROGRAM, name))
         for link in loaded.links:
@@ -68,9 +71,52 @@ def pin_object(loaded: LoadedObject, directory: Path, note: bytes) -> None:
         _rename_new(staged, directory)
     except BaseException as error:
         _remove_staged(loaded, staged)
+        if held is not None:
+            held.close()
         if isinstance(error, OSError):
             raise RecordingError(f"can't pin to {directory}: {error.strerror}") from error
         raise
+    return held
+
+
+def staged_directory(directory: Path) -> Path:
+    """Where pins are before all of them are there; what a process left that died then is still there."""
+    return directory.with_name(directory.name + _STAGED)
+
+
+class Held:
+    """What the one that reads all along holds of a pinned directory: its lock, and where it notes the end.
+
+    Let go of by `close`, or when the process ends. Raises BlockingIOError if somebody has it, OSError,
+    RecordingError.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        import fcntl
+
+        self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._end: Map | None = None
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if (directory / _END).exists():
+                self._end = _open_note(directory / _END)
+        except BaseException:
+            self.close()
+            raise
+
+    def note_end(self, note: bytes) -> None:
+        """Note how it ends, before it does, instead of what was noted before; needs no privileges."""
+        if self._end is not None and len(note) <= _END_BYTES:
+            self._end.update(_FIRST_KEY, note.ljust(_END_BYTES, b"\0"))
+
+    def close(self) -> None:
+        """Let go of it, once."""
+        if self._end is not None:
+            self._end.close()
+            self._end = None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def _remove_staged(loaded: LoadedObject, staged: Path) -> None:
@@ -82,7 +128,8 @@ def _remove_staged(loaded: LoadedObject, staged: Path) -> None:
             (staged / _pin_name(_PROGRAM, name)).unlink(missing_ok=True)
         for name in loaded.maps:
             (staged / _pin_name(_MAP, name)).unlink(missing_ok=True)
-        (staged / _NOTE).unlink(missing_ok=True)
+        for name in (_NOTE, _END):
+            (staged / name).unlink(missing_ok=True)
         staged.rmdir()
 
 
@@ -98,12 +145,25 @@ def _rename_new(staged: Path, directory: Path) -> None:
 
 def read_note(directory: Path) -> bytes:
     """What was noted when the object was pinned; raises RecordingError."""
-    fd = open_pinned(directory / _NOTE)
-    with Map(fd, MapSpec(_NOTE, MapType.ARRAY, 4, map_info(fd).value_bytes, 1, 0)) as noted:
+    return _read_note(directory / _NOTE)
+
+
+def read_end(directory: Path) -> bytes:
+    """What was noted when it ended; nothing if it has not. Raises RecordingError."""
+    return _read_note(directory / _END).rstrip(b"\0") if (directory / _END).exists() else b""
+
+
+def _read_note(path: Path) -> bytes:
+    with _open_note(path) as noted:
         content = noted.lookup(_FIRST_KEY)
     if content is None:
-        raise RecordingError(f"{directory} has no note: it was not pinned by linnix-rec")
+        raise RecordingError(f"{path} holds no note: it was not pinned by linnix-rec")
     return content
+
+
+def _open_note(path: Path) -> Map:
+    fd = open_pinned(path)
+    return Map(fd, MapSpec(path.name, MapType.ARRAY, 4, map_info(fd).value_bytes, 1, 0))
 
 
 def open_object(directory: Path, spec: ObjectSpec) -> LoadedObject:
@@ -155,23 +215,24 @@ def is_half_removed(directory: Path) -> bool:
     )
 
 
-def pinned_names(room: Path) -> Iterator[str]:
-    """The names of what is pinned in a room of bpffs, in order; none if there is no such room."""
-    with contextlib.suppress(FileNotFoundError, PermissionError):
-        yield from sorted(
-            entry.name for entry in room.iterdir() if entry.is_dir() and not entry.name.endswith(_STAGED)
-        )
+def pinned_names(room: Path) -> list[str]:
+    """The names in a room of bpffs, in order, half pinned ones included; none if there is no such room.
 
-
-def _note_map(note: bytes) -> Map:
-    made = create_map(MapSpec(_NOTE, MapType.ARRAY, 4, len(note), 1, 0))
+    Raises PermissionError.
+    """
     try:
-        made.update(_FIRST_KEY, note)
-        made.freeze()
-    except BaseException:
-        made.close()
-        raise
-    return made
+        entries = list(room.iterdir())
+    except FileNotFoundError:
+        return []
+    return sorted({entry.name.removesuffix(_STAGED) for entry in entries if entry.is_dir()})
+
+
+def _pin_note(path: Path, note: bytes, *, frozen: bool = True) -> None:
+    with create_map(MapSpec(path.name, MapType.ARRAY, 4, len(note), 1, 0)) as noted:
+        if frozen:
+            noted.update(_FIRST_KEY, note)
+            noted.freeze()
+        noted.pin(path)
 
 
 def _pin_name(prefix: str, name: str) -> str:

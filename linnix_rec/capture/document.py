@@ -201,6 +201,7 @@ class Segment:
     """One closed Parquet file: tickets first_seq (included) to end_seq (one past the last).
 
     closed_boot_ns: when it was closed, which is after each of its events
+    lost: tickets in its gaps
     """
 
     name: str
@@ -210,6 +211,7 @@ class Segment:
     rows: int
     bytes: int = 0
     closed_boot_ns: int | None = None
+    lost: int = 0
 
 
 @dataclass(frozen=True)

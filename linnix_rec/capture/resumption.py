@@ -77,6 +77,7 @@ def _entry(file: SegmentFile) -> Segment:
         file.rows,
         file.path.stat().st_size,
         metadata.closed_boot_ns,
+        sum(metadata.lost.values()),
     )
 
 

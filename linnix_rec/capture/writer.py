@@ -286,6 +286,7 @@ class CaptureWriter:
             segment.rows,
             segment.size_bytes,
             closed_boot_ns,
+            segment.lost.total(),
         )
         self._document = replace(self._document, segments=(*self._document.segments, entry))
 

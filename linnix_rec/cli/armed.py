@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     short_help="List what is pinned.",
     epilog="""\b
 Exit status:
-  0  listed, be it nothing    1  something pinned can't be opened
+  0  listed, be it nothing    1  something pinned can't be opened    125  bpffs can't be looked into
 """,
 )
 @click.option(
@@ -59,12 +59,13 @@ def _table(found: list[Armed]) -> list[str]:
 def _state(what: Armed) -> str:
     from linnix_rec.capture.text import printable
 
-    if what.attached == 0:
-        return "detached: its recorder died at the end; `record --resume` writes the rest"
     if what.capture is None:
         return "armed"
+    capture = printable(what.capture)
     if what.recorded:
-        return f"being recorded to {printable(what.capture)}"
-    return (
-        f"its recorder has died: `record --resume {printable(what.capture)}`, {what.unread:,} tickets to read"
-    )
+        return "being recorded" if what.lost_sight else f"being recorded to {capture}"
+    died = "its recorder has died" if what.attached else "it has ended, and its recorder died"
+    if what.lost_sight:
+        return f"{died}, {capture} is not there: `dump {what.name}` saves the last lap"
+    overwritten = f", {what.overwritten:,} of them overwritten" if what.overwritten else ""
+    return f"{died}: `record --resume {capture}`, {what.unread:,} tickets to read{overwritten}"

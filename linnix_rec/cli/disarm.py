@@ -11,7 +11,9 @@ from linnix_rec.cli import reading
     short_help="End what is pinned.",
     epilog="""\b
 Exit status:
-  0  ended    2  nothing is pinned under NAME, or it is being recorded, or its capture lacks events
+  0    ended
+  2    nothing is pinned under NAME, or it is being recorded, or its capture lacks events
+  125  it can't be opened
 """,
 )
 @click.argument("name", metavar="NAME")

@@ -34,7 +34,7 @@ Examples:
     help="Replace what matches in arguments, filenames and names by [redacted].",
 )  # fmt: skip
 @click.option(
-    "--max-slots", type=click.IntRange(1024, 1 << 31), default=1 << 21, show_default=True, metavar="N",
+    "--max-slots", type=click.IntRange(1024, 1 << 31), default=1 << 20, show_default=True, metavar="N",
     help="Read images of up to so many slots; each takes 128 bytes of memory.",
 )  # fmt: skip
 def command(file: Path, output: Path | None, force: bool, redact: str | None, max_slots: int) -> int:

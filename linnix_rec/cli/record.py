@@ -78,6 +78,7 @@ Examples:
   sudo linnix-rec record -p 1234 -o web.lrec   a service that runs already, and all it starts
   sudo linnix-rec record -a --pin host -o host.lrec       survives its own death: after a crash,
   sudo linnix-rec record --resume host.lrec               this goes on where the first one was
+  sudo linnix-rec record -a --pin host --take-up          begins, or goes on: one line for a service
   sudo linnix-rec record --prove --witness perf -- make   with independent counts to check against
 """,
 )
@@ -118,7 +119,7 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--take-up", is_flag=True,
-    help="If NAME is pinned already, and its recorder has died, go on with its capture.",
+    help="If NAME is pinned already, by a recorder that died, go on with its capture: for services.",
 )  # fmt: skip
 @click.option(
     "--resume", type=click.Path(path_type=Path), metavar="CAPTURE",
@@ -165,8 +166,10 @@ def command(argv: tuple[str, ...], **options: Any) -> int:
         raise click.UsageError("--pid and COMMAND exclude each other")
     if options["user"] and not argv:
         raise click.UsageError("--user needs a COMMAND to run")
-    if options["take_up"] and options["pin"] is None:
-        raise click.UsageError("--take-up goes with --pin NAME")
+    if options["take_up"] and (argv or options["pin"] is None):
+        raise click.UsageError("--take-up goes with --pin NAME, and with no COMMAND")
+    if options["wait"] and not argv and options["pid"] is None and options["resume"] is None:
+        raise click.UsageError("--wait needs a COMMAND or --pid: it waits for the last of their tree")
     _check_evidence(options)
     if options["resume"] is not None:
         _check_resume(argv)

@@ -25,7 +25,7 @@ MAGIC: Final = b"LNXRING1"
 SLOT_BYTES: Final = 128
 MINIMUM_SLOTS: Final = 1 << 10
 #: An image takes as much memory as its ring had; more than this is only read if it is asked for.
-USUAL_MAXIMUM_SLOTS: Final = 1 << 21
+USUAL_MAXIMUM_SLOTS: Final = 1 << 20
 
 _HEAD_BYTES_MAX: Final = 4 << 20
 _BTF_BYTES_MAX: Final = 1 << 20

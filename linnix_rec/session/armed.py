@@ -9,7 +9,6 @@ from pathlib import Path
 from linnix_rec.bpf.definitions import read_object_spec
 from linnix_rec.bpf.object import read_object
 from linnix_rec.bpf.pins import open_object, remove_pins
-from linnix_rec.capture import files
 from linnix_rec.capture.document import CaptureDocument
 from linnix_rec.capture.reader import open_capture
 from linnix_rec.errors import LinnixRecError, RecordingError, UsageError
@@ -22,7 +21,15 @@ from linnix_rec.session.request import Request
 from linnix_rec.session.taking_up import root_of
 from linnix_rec.sources.decode import Decoder
 from linnix_rec.sources.image import cgroup_ids
-from linnix_rec.sources.pinned import Note, check_free, finish_removal, pin_directory, pinned, read_note
+from linnix_rec.sources.pinned import (
+    Note,
+    check_free,
+    finish_removal,
+    is_read,
+    pin_directory,
+    pinned,
+    read_note,
+)
 from linnix_rec.sources.sequencer import OBJECT_NAME, SequencerSource, load_sequencer
 
 
@@ -31,8 +38,9 @@ class Armed:
     """What is pinned under a name.
 
     since: RFC 3339; issued: tickets so far; attached: programs of three
-    capture: the directory that a recorder fills, or None; unread: tickets that it lacks; recorded: whether
-    its recorder is at work
+    capture: the directory that a recorder fills, or None; unread: tickets that it lacks; overwritten: how many
+    of these the ring has no more; lost_sight: whether there is no such capture
+    recorded: whether its recorder is at work
     problem: why nothing else is known
     """
 
@@ -44,6 +52,8 @@ class Armed:
     attached: int = 0
     capture: str | None = None
     unread: int = 0
+    overwritten: int = 0
+    lost_sight: bool = False
     recorded: bool = False
     problem: str = ""
 
@@ -142,6 +152,11 @@ def _ended(name: str, *, force: bool) -> Armed:
             raise UsageError(
                 f"{name!r} is being recorded to {what.capture}: stop that recorder (Ctrl-C, SIGTERM)"
             )
+        if what.lost_sight and not force:
+            raise UsageError(
+                f"{what.capture}, which {name!r} is pinned for, is not there, or can't be read: save the"
+                f" ring's last lap by `linnix-rec dump {name}`, then end it by --force"
+            )
         if what.unread and not force:
             raise UsageError(
                 f"{what.capture} lacks {what.unread:,} tickets of {name!r}: have them written by"
@@ -162,6 +177,8 @@ def _opened(name: str, note: Note) -> Iterator[SequencerSource]:
 
 def _look_at(name: str, note: Note, source: SequencerSource) -> Armed:
     issued = source.issued
+    end_seq = None if note.capture is None else _end_seq(Path(note.capture), note)
+    unread = 0 if note.capture is None else issued - (end_seq or 0)
     return Armed(
         name,
         since=note.document.started.time,
@@ -170,28 +187,22 @@ def _look_at(name: str, note: Note, source: SequencerSource) -> Armed:
         issued=issued,
         attached=source.attached,
         capture=note.capture,
-        unread=0 if note.capture is None else issued - _end_seq(Path(note.capture)),
-        recorded=note.capture is not None and _is_locked(Path(note.capture)),
+        unread=unread,
+        overwritten=max(0, unread - source.ring_slots),
+        lost_sight=note.capture is not None and end_seq is None,
+        recorded=is_read(name),
     )
 
 
-def _end_seq(capture: Path) -> int:
-    """Where a capture ends; 0 if it can't be read."""
+def _end_seq(directory: Path, note: Note) -> int | None:
+    """Where the capture ends that a note is about; None if it is not there, or can't be read."""
     try:
-        segments = open_capture(capture).segments
+        capture = open_capture(directory)
     except LinnixRecError:
-        return 0
-    return segments[-1].metadata.end_seq if segments else 0
-
-
-def _is_locked(capture: Path) -> bool:
-    try:
-        files.lock_directory(capture).close()
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+        return None
+    if capture.document.capture_id != note.document.capture_id:
+        return None
+    return capture.segments[-1].metadata.end_seq if capture.segments else 0
 
 
 def _cgroup_paths(image: RingImage) -> dict[str, str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnix_rec.errors import RecordingError
+from linnix_rec.capture.text import printable
+from linnix_rec.errors import RecordingError, UsageError
 from linnix_rec.session.command import Command, die_of, look_up_user
 from linnix_rec.session.privileges import forestall_threads
 from linnix_rec.session.request import FIRST_SEGMENT_SECONDS, Request, output_path, owner
@@ -34,9 +35,12 @@ def record(request: Request) -> int:
     """
     if request.take_up or request.resume is not None:
         forestall_threads()
-        request = _resuming_what_is_pinned(request)
-    if request.resume is not None:
-        return _resume(request)
+        resuming = _resuming_what_is_pinned(request)
+        if resuming is not None:
+            status, was_over = _resume(resuming)
+            # A service whose last recorder died as it ended goes on with a capture of its own.
+            if not (request.take_up and request.pid is None and was_over and status == 0):
+                return status
     command = None
     if request.command:
         user = look_up_user(request.user) if request.user else None
@@ -50,14 +54,18 @@ def record(request: Request) -> int:
             command.cancel()
 
 
-def _resuming_what_is_pinned(request: Request) -> Request:
-    """The request to resume, if the name to take up is pinned; else as it is."""
+def _resuming_what_is_pinned(request: Request) -> Request | None:
+    """The request to resume: what was asked for, or what the name to take up is pinned for, if it is."""
     from linnix_rec.session.taking_up import unfinished_capture
 
-    if request.resume is not None or request.pin is None:
+    if request.resume is not None:
         return request
-    capture = unfinished_capture(request.pin)
-    return request if capture is None else replace(request, resume=capture, pin=None)
+    capture = unfinished_capture(request)
+    if capture is None:
+        return None
+    if not request.quiet:
+        _tell(f"going on with {printable(str(capture))}, for which {request.pin!r} is pinned")
+    return replace(request, resume=capture, pin=None)
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,7 @@ def _record(request: Request, command: Command | None, root: Followed | None) ->
     from linnix_rec.session.beginning import redaction
     from linnix_rec.session.evidence import Evidence
     from linnix_rec.session.recording import CAUGHT_SIGNALS, Recording
+    from linnix_rec.session.taking_up import is_still_pinned
     from linnix_rec.session.wakeup import Wakeup
     from linnix_rec.sources.decode import Decoder
     from linnix_rec.sources.pinned import check_free
@@ -93,6 +102,11 @@ def _record(request: Request, command: Command | None, root: Followed | None) ->
 
     directory = output_path(request)
     check_directory(directory, request.force)
+    if request.force and is_still_pinned(directory):
+        raise UsageError(
+            f"{printable(str(directory))} lacks what its ring still holds: go on with it by"
+            " `record --resume`, or end that by `linnix-rec disarm`, before it is replaced"
+        )
     if request.pin is not None:
         check_free(request.pin)
     decoder = Decoder(
@@ -189,7 +203,8 @@ def _lower_privileges(request: Request, directory: Path, command: Command | None
         yield f"a thread of this process, {name}, keeps its capabilities: it was started before"
 
 
-def _resume(request: Request) -> int:
+def _resume(request: Request) -> tuple[int, bool]:
+    """Go on with a capture; the status, and whether only its rest was to be written."""
     from linnix_rec.session.evidence import Evidence
     from linnix_rec.session.recording import CAUGHT_SIGNALS, Recording
     from linnix_rec.session.taking_up import take_up
@@ -210,7 +225,7 @@ def _resume(request: Request) -> int:
         else:
             outcome = recording.run(None, taken_up.root_pidfd)
         _summarize(taken_up.request, request.resume, outcome)
-    return _exit_status(request, outcome, None)
+    return _exit_status(request, outcome, None), taken_up.over is not None
 
 
 def _summarize(request: Request, directory: Path, outcome: Outcome) -> None:

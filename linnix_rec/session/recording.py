@@ -9,7 +9,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from linnix_rec.capture.document import FAILURE, ClockSample, Stopped
+from linnix_rec.capture.document import FAILURE, CaptureDocument, ClockSample, Stopped
 from linnix_rec.capture.writer import CaptureWriter
 from linnix_rec.errors import LinnixRecError, RecordingError
 from linnix_rec.session import clock
@@ -21,6 +21,7 @@ from linnix_rec.session.pump import Pump
 from linnix_rec.session.request import Request
 from linnix_rec.session.status import Progress, StatusLine, enough_slots
 from linnix_rec.session.wakeup import Wakeup
+from linnix_rec.sources.pinned import End
 from linnix_rec.sources.sequencer import SequencerSource
 
 READ_TICKETS: Final = 1 << 14  # at a time: 2 MiB of slots, which fit a core's cache while they are decoded
@@ -41,9 +42,9 @@ CAUGHT_SIGNALS: Final = (*ENDING_SIGNALS, signal.SIGQUIT, TURN_OVER_SIGNAL)
 class Outcome:
     """What a recording came to. `failure` is what ended it early, already closed behind it.
 
-    events, kept: rows read from the ring, rows in closed segments
+    events, kept: rows read from the ring by this and earlier recorders, rows in closed segments
     lost: tickets that stand in gaps; largest_lap is the longest gap of tickets that were lapped
-    pinned: the kernel goes on recording, for a later recorder
+    pinned: what the capture lacks is in the ring still, for a later recorder
     """
 
     stopped: Stopped
@@ -88,6 +89,7 @@ class Recording:
         self._live_tasks = 0
         self._idle_seconds = min(IDLE_SECONDS, source.ring_slots / 2 / PEAK_TICKETS_PER_SECOND)
         source.decoder.realtime_offset_ns = _offset_ns(self._clock)
+        self._before = _held_by(writer.document)
 
     def run(self, command: Command | None, root_pidfd: int | None) -> Outcome:
         """List the tasks, let the command go, record until the end, close the capture.
@@ -274,6 +276,8 @@ class Recording:
             if self._request.tree_only:
                 self._live_tasks = self._source.live_tasks()
             self._list_tasks()
+            with contextlib.suppress(LinnixRecError, OSError):  # whoever comes after then knows less, no more
+                self._source.note_end(End(stopped, self._listings).dump())
         self._evidence.detaching()
         self._source.detach()
         try:
@@ -331,9 +335,9 @@ class Recording:
         return Outcome(
             stopped=stopped,
             seconds=(stopped.boot_ns - self._source.attached_boot_ns) / 1e9,
-            events=self._source.events,
+            events=self._before.events + self._source.events,
             kept=pruned + sum(segment.rows for segment in document.segments),
-            lost=self._source.lost,
+            lost=self._before.lost + self._source.lost,
             largest_lap=self._source.largest_lap,
             laps=self._source.issued // self._source.ring_slots,
             live_tasks=self._live_tasks,
@@ -341,6 +345,22 @@ class Recording:
             failure=failure,
             pinned=self._source.pin is not None,
         )
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What earlier recorders have put into a capture: rows, and tickets in gaps."""
+
+    events: int
+    lost: int
+
+
+def _held_by(document: CaptureDocument) -> _Held:
+    pruned = document.pruned
+    return _Held(
+        sum(segment.rows for segment in document.segments) + (sum(pruned.rows.values()) if pruned else 0),
+        sum(segment.lost for segment in document.segments) + (sum(pruned.lost.values()) if pruned else 0),
+    )
 
 
 def _offset_ns(sample: ClockSample) -> int:

@@ -9,16 +9,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from linnix_rec.bpf.definitions import read_object_spec
-from linnix_rec.bpf.pins import open_object, remove_pins
+from linnix_rec.bpf.pins import Held, open_object, remove_pins
 from linnix_rec.capture.document import DOCUMENT_NAME, FAILURE, CaptureDocument, Resumption, Stopped
 from linnix_rec.capture.writer import CaptureWriter
-from linnix_rec.errors import RecordingError, UsageError
+from linnix_rec.errors import LinnixRecError, RecordingError, UnreadableCaptureError, UsageError
 from linnix_rec.session import clock
 from linnix_rec.session.beginning import redaction
 from linnix_rec.session.recording import stopped_now
 from linnix_rec.session.request import FIRST_SEGMENT_SECONDS, Request, owner
 from linnix_rec.sources.decode import Decoder
-from linnix_rec.sources.pinned import Note, Root, finish_removal, pin_directory, read_note
+from linnix_rec.sources.pinned import (
+    Note,
+    Root,
+    finish_removal,
+    hold,
+    pin_directory,
+    pinned,
+    read_end,
+    read_note,
+)
 from linnix_rec.sources.sequencer import OBJECT_NAME, SequencerSource
 
 _PROGRAMS_OF_A_RECORDING = 3
@@ -40,19 +49,64 @@ def root_of(pid: int) -> Root:
     return Root(pid, _start_ticks(pid))
 
 
-def unfinished_capture(pin: str) -> Path | None:
-    """The capture that what is pinned under a name fills; None if there is none to go on with.
+def unfinished_capture(request: Request) -> Path | None:
+    """The capture that what is pinned under `request.pin` fills; None if there is none to go on with.
 
     Removes the pins that a recorder left which died when it had closed its capture. Raises UsageError if
-    the name is armed, RecordingError.
+    the name is armed, or recorded otherwise than is asked for now, RecordingError.
     """
+    pin = request.pin
+    assert pin is not None
     if finish_removal(pin) or not pin_directory(pin).exists():
         return None
     note = read_note(pin)
     if note.capture is None:
         raise UsageError(f"{pin!r} is armed, not recorded: `linnix-rec disarm {pin}` ends it")
     capture = Path(note.capture)
-    return None if _is_left_behind(note, CaptureDocument.load(capture / DOCUMENT_NAME)) else capture
+    if _is_left_behind(note, _document_of(capture)):
+        return None
+    other = _asked_otherwise(request, note)
+    if other:
+        raise UsageError(
+            f"{pin!r} is pinned for {capture}, which was begun with another {other}: give the same one,"
+            f" or go on with it by `record --resume {capture}`, or take another name"
+        )
+    return capture
+
+
+def _asked_otherwise(request: Request, note: Note) -> str:
+    """The first option of which something else is asked than the note has; empty if none."""
+    begun = note.document.filter
+    root = None if note.root is None or begun.mode == "all" else note.root.pid
+    pairs = {
+        "choice of processes": ((request.mode, request.pid), (begun.mode, root)),
+        "--no-argv": (request.argv, begun.argv),
+        "--redact": (request.redact, note.redact),
+    }
+    return next((what for what, (asked, noted) in pairs.items() if asked != noted), "")
+
+
+def is_still_pinned(directory: Path) -> bool:
+    """Whether the ring still holds what a capture lacks."""
+    with contextlib.suppress(LinnixRecError):
+        document = CaptureDocument.load(directory / DOCUMENT_NAME)
+        if document.pin is not None and document.stopped is None:
+            return read_note(document.pin).document.capture_id == document.capture_id
+    return False
+
+
+def _document_of(directory: Path) -> CaptureDocument:
+    """A capture's document; if it can't be read, the error says where its ring is."""
+    try:
+        return CaptureDocument.load(directory / DOCUMENT_NAME)
+    except UnreadableCaptureError as error:
+        for name, note in pinned().items():
+            if isinstance(note, Note) and note.capture == str(directory.absolute()):
+                raise RecordingError(
+                    f"{error}; what its ring still holds can be had by `linnix-rec dump {name}`, and"
+                    f" `linnix-rec disarm --force {name}` ends it"
+                ) from error
+        raise
 
 
 def _is_left_behind(note: Note, document: CaptureDocument) -> bool:
@@ -67,7 +121,10 @@ def take_up(request: Request) -> TakenUp:
     """Go on with the capture `request.resume`; raises UsageError, RecordingError."""
     assert request.resume is not None
     directory = request.resume
-    note = _note_of(CaptureDocument.load(directory / DOCUMENT_NAME), directory)
+    note = _note_of(_document_of(directory), directory)
+    document = note.document
+    assert document.pin is not None
+    held = hold(document.pin)
     now = clock.sample()
     writer = CaptureWriter.resume(
         directory,
@@ -78,9 +135,7 @@ def take_up(request: Request) -> TakenUp:
         keep_seconds=request.keep_seconds,
         owner=owner(),
     )
-    document = note.document
-    assert document.pin is not None
-    source = _source(note, pin_directory(document.pin), writer.durable_seq)
+    source = _source(note, document.pin, writer.durable_seq, held)
     request = replace(
         request,
         pid=None if note.root is None else note.root.pid,
@@ -89,6 +144,9 @@ def take_up(request: Request) -> TakenUp:
         ring_slots=source.ring_slots,
     )
     root_pidfd = None if note.root is None else _open_root(note.root)
+    if source.attached == 0 and (end := read_end(document.pin)) is not None:
+        writer.note(listings=end.listings)
+        return TakenUp(request, source, writer, root_pidfd, end.stopped)
     return TakenUp(request, source, writer, root_pidfd, _why_over(request, source, note, root_pidfd))
 
 
@@ -114,7 +172,7 @@ def _note_of(document: CaptureDocument, directory: Path) -> Note:
     return note
 
 
-def _source(note: Note, pin: Path, seq: int) -> SequencerSource:
+def _source(note: Note, pin: str, seq: int, held: Held) -> SequencerSource:
     document = note.document
     decoder = Decoder(
         document.host.page_size_bytes,
@@ -123,11 +181,12 @@ def _source(note: Note, pin: Path, seq: int) -> SequencerSource:
         redact=redaction(note.redact),
     )
     return SequencerSource(
-        open_object(pin, read_object_spec(note.object, OBJECT_NAME)),
+        open_object(pin_directory(pin), read_object_spec(note.object, OBJECT_NAME)),
         decoder,
         attached_boot_ns=document.started.attached_boot_ns,
         seq=seq,
-        pin=pin,
+        pin=pin_directory(pin),
+        held=held,
     )
 
 
@@ -146,7 +205,7 @@ def _why_over(
     request: Request, source: SequencerSource, note: Note, root_pidfd: int | None
 ) -> Stopped | None:
     if source.attached == 0:
-        return stopped_now("signal", "the recorder had ended it, and was killed before it had written all")
+        return stopped_now(FAILURE, "its programs were detached, nobody knows when, and not by its recorder")
     if source.attached < _PROGRAMS_OF_A_RECORDING:
         return stopped_now(FAILURE, "the recorder was killed while it detached the programs one by one")
     if note.root is None or root_pidfd is not None or (request.wait and source.live_tasks()):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from linnix_rec.bpf import pins
-from linnix_rec.capture.document import CaptureDocument
+from linnix_rec.capture.decode import decode
+from linnix_rec.capture.document import CaptureDocument, Listing, Stopped
 from linnix_rec.errors import LinnixRecError, RecordingError, UsageError
 
 #: Where this program's pins are: a directory a name.
@@ -73,6 +74,29 @@ class Note:
             raise RecordingError(f"{name} was not pinned by linnix-rec: its note can't be read") from error
 
 
+@dataclass(frozen=True)
+class End:
+    """What a recorder notes beside the pins before it detaches: its capture may not hold it yet."""
+
+    stopped: Stopped
+    listings: tuple[Listing, ...]
+
+    def dump(self) -> bytes:
+        """JSON."""
+        return json.dumps(asdict(self)).encode()
+
+
+def read_end(name: str) -> End | None:
+    """How what is pinned under a name was ended; None if no recorder has. Raises RecordingError."""
+    content = pins.read_end(pin_directory(name))
+    if not content:
+        return None
+    try:
+        return decode(End, json.loads(content))
+    except ValueError as error:
+        raise RecordingError(f"{pin_directory(name)} has an end that can't be read") from error
+
+
 def pin_directory(name: str) -> Path:
     """Where a name's pins are, or would be; raises UsageError for what can't be a name."""
     if _NAME.fullmatch(name) is None:
@@ -85,21 +109,63 @@ def check_free(name: str) -> None:
     try:
         there = pin_directory(name).exists()
     except PermissionError as error:
-        raise RecordingError(f"can't look into {ROOM}: only its owner can; run it as root") from error
+        raise _hidden() from error
     if there:
         raise UsageError(
-            f"{name!r} is pinned already: `linnix-rec armed` shows what it is; go on with its capture by"
-            " `record --resume`, or end it by `disarm`, or take another name"
+            f"{name!r} is pinned already: `linnix-rec armed` shows what it is; a recording goes on by"
+            " `record --resume`, and `disarm` ends it; or take another name"
         )
 
 
 def finish_removal(name: str) -> bool:
-    """Remove what is left of pins, if a process died while it removed them; whether one did."""
+    """Remove what is left of pins, if a process died while it made or removed them; whether one did."""
     directory = pin_directory(name)
-    half_removed = pins.is_half_removed(directory)
+    try:
+        half_removed = pins.is_half_removed(directory)
+        half_made = is_half_pinned(name)
+    except PermissionError as error:
+        raise _hidden() from error
     if half_removed:
         pins.remove_pins(directory)
-    return half_removed
+    if half_made:
+        pins.remove_pins(pins.staged_directory(directory))
+    return half_removed or half_made
+
+
+def is_half_pinned(name: str) -> bool:
+    """Whether a process died while it pinned something under a name, and nothing else is."""
+    directory = pin_directory(name)
+    staged = pins.staged_directory(directory)
+    return staged.is_dir() and not directory.exists() and not _is_locked(staged)
+
+
+def is_read(name: str) -> bool:
+    """Whether a recorder reads what is pinned under a name."""
+    return _is_locked(pin_directory(name))
+
+
+def hold(name: str) -> pins.Held:
+    """Become the one that reads what is pinned under a name; raises UsageError if there is one."""
+    try:
+        return pins.Held(pin_directory(name))
+    except BlockingIOError as error:
+        raise UsageError(f"{name!r} is being recorded: stop that recorder (Ctrl-C, SIGTERM) first") from error
+    except OSError as error:
+        raise RecordingError(f"can't open {pin_directory(name)}: {error.strerror}") from error
+
+
+def _is_locked(directory: Path) -> bool:
+    try:
+        pins.Held(directory).close()
+    except BlockingIOError:
+        return True
+    except (OSError, RecordingError):
+        return False
+    return False
+
+
+def _hidden() -> RecordingError:
+    return RecordingError(f"can't look into {ROOM}: only its owner can; run it as root")
 
 
 def read_note(name: str) -> Note:
@@ -108,7 +174,9 @@ def read_note(name: str) -> Note:
     try:
         there = directory.is_dir()
     except PermissionError as error:
-        raise RecordingError(f"can't look into {ROOM}: only its owner can; run it as root") from error
+        raise _hidden() from error
+    if not there and is_half_pinned(name):
+        raise RecordingError(f"{name!r} is half pinned: `linnix-rec disarm {name}` removes it")
     if not there:
         raise UsageError(f"nothing is pinned under {name!r}: `linnix-rec armed` lists what is")
     if pins.is_half_removed(directory):
@@ -117,9 +185,13 @@ def read_note(name: str) -> Note:
 
 
 def pinned() -> dict[str, Note | LinnixRecError]:
-    """All notes by their names; of one that can't be read, why not."""
+    """All notes by their names; of one that can't be read, why not. Raises RecordingError."""
     found: dict[str, Note | LinnixRecError] = {}
-    for name in pins.pinned_names(ROOM):
+    try:
+        names = pins.pinned_names(ROOM)
+    except PermissionError as error:
+        raise _hidden() from error
+    for name in names:
         try:
             found[name] = read_note(name)
         except LinnixRecError as error:

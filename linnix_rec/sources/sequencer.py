@@ -104,6 +104,7 @@ class SequencerSource:
     attached_boot_ns: T_on, if it was attached before, by another process
     seq: the first ticket to read
     pin: where it is pinned, if it is: then it goes on until `detach`, whoever lets go of it
+    held: of that directory, if this process is the one that reads it; let go of with the rest
     """
 
     def __init__(
@@ -114,10 +115,12 @@ class SequencerSource:
         attached_boot_ns: int = 0,
         seq: int = 0,
         pin: Path | None = None,
+        held: pins.Held | None = None,
     ) -> None:
         self.decoder = decoder
         self.attached_boot_ns = attached_boot_ns
         self.pin = pin
+        self._held = held
         self.events = 0  # read so far
         self.lost = 0  # tickets that stand in gaps
         self.largest_lap = 0  # tickets of the longest gap that was overwritten before it was read
@@ -151,8 +154,13 @@ class SequencerSource:
     def pin_to(self, directory: Path, note: bytes) -> None:
         """Pin it, with a note: it then outlives this process. Raises RecordingError."""
         pins.mount_bpffs()
-        pins.pin_object(self._object, directory, note)
+        self._held = pins.pin_object(self._object, directory, note)
         self.pin = directory
+
+    def note_end(self, note: bytes) -> None:
+        """If it is pinned, note beside it how it ends: whoever finds it detached knows then."""
+        if self._held is not None:
+            self._held.note_end(note)
 
     def unpin(self) -> None:
         """Take its names away; it ends when nobody holds it any more."""
@@ -273,6 +281,8 @@ class SequencerSource:
     def close(self) -> None:
         """Let go of it: unless it is pinned, that detaches and unloads it."""
         self._object.close()
+        if self._held is not None:
+            self._held.close()
 
     def __enter__(self) -> "SequencerSource":
         return self

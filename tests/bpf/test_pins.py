@@ -60,8 +60,8 @@ def test_what_is_not_there_needs_no_removal(tmp_path: Path) -> None:
     assert list(pinned_names(tmp_path / "nothing")) == []
 
 
-def test_what_is_still_being_pinned_has_no_name_yet(pinned: Path) -> None:
+def test_what_is_half_pinned_has_its_name_already(pinned: Path) -> None:
     (pinned.parent / "web~").mkdir()
     (pinned.parent / "a").mkdir()
     (pinned.parent / "file").touch()
-    assert list(pinned_names(pinned.parent)) == ["a", "host"]
+    assert pinned_names(pinned.parent) == ["a", "host", "web"]

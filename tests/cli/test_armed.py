@@ -37,7 +37,7 @@ def test_each_pin_is_a_line(pinned: list[Armed], run: Any) -> None:
     ended = run("armed")
     assert ended.exit_code == 0
     died = "its recorder has died: `record --resume /captures/\\x1b[31mjob.lrec`, 1,200 tickets to read"
-    left = "detached: its recorder died at the end; `record --resume` writes the rest"
+    left = "it has ended, and its recorder died: `record --resume /captures/end.lrec`, 7 tickets to read"
     assert ended.stdout.splitlines() == [
         "NAME  SINCE                 WHAT  SLOTS      TICKETS    LAPS  STATE",
         "host  2026-09-21T14:16:00Z  all   1,048,576  3,500,000  3     armed",

@@ -58,9 +58,9 @@ def test_a_name_is_pinned_once(
         assert f"'{pin}' is pinned already: `linnix-rec armed` shows what it is" in refused.stderr
     assert not (tmp_path / "b.lrec").exists()
     refused = linnix_rec("record", "--resume", capture)
-    assert (refused.returncode, "is being recorded to" in refused.stderr) == (125, True)
+    assert (refused.returncode, "is being recorded: stop that recorder" in refused.stderr) == (125, True)
     refused = linnix_rec("record", "-a", "--pin", pin, "--take-up", "-o", tmp_path / "c.lrec")
-    assert (refused.returncode, "is being recorded to" in refused.stderr) == (125, True)
+    assert (refused.returncode, "is being recorded: stop that recorder" in refused.stderr) == (125, True)
     recorder.send_signal(signal.SIGINT)
     assert recorder.wait(60) == 0
     proven(capture)
@@ -84,12 +84,21 @@ def test_a_recorder_killed_as_it_pins_leaves_nothing_that_stands_in_the_way(
     assert dying.returncode == -signal.SIGKILL
     staged = pin_directory(pin).with_name(f"{pin}~")
     assert (staged.exists(), is_pinned(pin)) == (True, False)
-    assert pin not in linnix_rec("armed").stdout
+    listed = linnix_rec("armed")
+    assert (listed.returncode, f"'{pin}' is half pinned" in listed.stdout) == (1, True)
     refused = linnix_rec("record", "--resume", capture)
-    assert (refused.returncode, f"nothing is pinned under '{pin}' any more" in refused.stderr) == (125, True)
+    assert (refused.returncode, f"'{pin}' is half pinned" in refused.stderr) == (125, True)
     again = linnix_rec("record", "-a", "-d1s", "--pin", pin, "--force", "-o", capture, "--ring-slots", "1024")
     assert again.returncode == 0
     assert not staged.exists()
+
+
+def test_what_is_half_pinned_is_disarmed(linnix_rec: Any, pin_name: PinName) -> None:
+    pin = pin_name()
+    assert linnix_rec("arm", pin, "--ring-slots", "1024").returncode == 0
+    pin_directory(pin).rename(pin_directory(pin).with_name(f"{pin}~"))
+    assert linnix_rec("disarm", pin).returncode == 0
+    assert not pin_directory(pin).with_name(f"{pin}~").exists()
 
 
 def test_a_recorder_that_can_t_begin_leaves_no_pins(
