@@ -3,6 +3,7 @@
     8 bytes    LNXRING1
     4 bytes    length of the head, little-endian
     head       UTF-8 JSON: sizes, tickets, and whatever else the writer wants to be found again
+    4 bytes    CRC-32 of the head, little-endian
     frame      BTF of the object, zeros up to a multiple of 8 bytes, abandon log, slots; with content size
                and checksum
 
@@ -11,6 +12,7 @@ The BTF says how a slot is laid out, so any later version can read it.
 
 import io
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,12 +71,17 @@ def write_raw(file: IO[bytes], raw: RawImage) -> None:
         "end_seq": raw.end_seq,
     }
     head = json.dumps({**raw.head, **sizes}, ensure_ascii=False).encode()
-    file.write(MAGIC + len(head).to_bytes(4, "little") + head)
+    file.write(framed_head(head))
     pieces = (raw.btf, bytes(_padding_bytes(len(raw.btf))), raw.log.tobytes(), raw.slots.data)
     compressor = zstandard.ZstdCompressor(level=_LEVEL, threads=_THREADS, write_checksum=True)
     with compressor.stream_writer(file, size=sum(map(len, pieces)), closefd=False) as frame:
         for piece in pieces:
             frame.write(piece)
+
+
+def framed_head(head: bytes) -> bytes:
+    """What stands before the frame."""
+    return MAGIC + len(head).to_bytes(4, "little") + head + zlib.crc32(head).to_bytes(4, "little")
 
 
 def read_raw(path: Path, maximum_slots: int = USUAL_MAXIMUM_SLOTS) -> RawImage:
@@ -93,7 +100,10 @@ def _read(file: IO[bytes], name: str, maximum_slots: int) -> RawImage:
         raise UnreadableCaptureError(f"{name} is no raw image of a ring: `dump --raw` writes those")
     if head_bytes > _HEAD_BYTES_MAX:
         raise UnreadableCaptureError(f"{name} is damaged: a head of {head_bytes} bytes")
-    head = _parsed_head(file.read(head_bytes), name)
+    content = file.read(head_bytes)
+    if file.read(4) != zlib.crc32(content).to_bytes(4, "little"):
+        raise UnreadableCaptureError(f"{name} is damaged or cut short: its head is not what was written")
+    head = _parsed_head(content, name)
     slots, btf_bytes, log_words, first_seq, end_seq = (_size(head, key, name) for key in _SIZES)
     if (
         slots < MINIMUM_SLOTS
@@ -111,12 +121,12 @@ def _read(file: IO[bytes], name: str, maximum_slots: int) -> RawImage:
         )
     log_begin = btf_bytes + _padding_bytes(btf_bytes)
     log_end = log_begin + log_words * _WORD_BYTES
-    content = _decompressed(file, log_end + slots * SLOT_BYTES, name)
+    rest = _decompressed(file, log_end + slots * SLOT_BYTES, name)
     return RawImage(
         head={key: value for key, value in head.items() if key not in _SIZES},
-        btf=content[:btf_bytes].tobytes(),
-        log=content[log_begin:log_end].view(np.uint64),
-        slots=content[log_end:],
+        btf=rest[:btf_bytes].tobytes(),
+        log=rest[log_begin:log_end].view(np.uint64),
+        slots=rest[log_end:],
         first_seq=first_seq,
         end_seq=end_seq,
     )

@@ -38,8 +38,8 @@ class Armed:
     """What is pinned under a name.
 
     since: RFC 3339; issued: tickets so far; attached: programs of three
-    capture: the directory that a recorder fills, or None; unread: tickets that it lacks; overwritten: how many
-    of these the ring has no more; lost_sight: whether there is no such capture
+    capture: the directory that a recorder fills, or None; lost_sight: whether that is not there any more
+    unread: tickets that it lacks; overwritten: how many of these the ring lacks, too
     recorded: whether its recorder is at work
     problem: why nothing else is known
     """

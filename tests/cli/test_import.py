@@ -24,7 +24,7 @@ def test_options_are_asked_for(run: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     options = ("-o", "b.lrec", "--force", "--redact", "x", "--max-slots", "4096")
     assert run("import", "a.ring", *options).exit_code == 0
     assert asked == [
-        (Path("a.ring"), None, False, None, 1 << 21),
+        (Path("a.ring"), None, False, None, 1 << 20),
         (Path("a.ring"), Path("b.lrec"), True, "x", 4096),
     ]
 

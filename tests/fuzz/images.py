@@ -7,17 +7,19 @@ from random import Random
 
 import zstandard
 
+from linnix_rec.ring.raw import framed_head
 from tests.fuzz.documents import mutated_document
 from tests.fuzz.objects import mutated_btf
 
 _BEGIN_BYTES = 12
+_CRC_BYTES = 4
 _CONTENT_BYTES_MAX = 1 << 20
 
 
 def mutated_image(raw: bytes, random: Random, mutate: Callable[[bytes, int], bytes]) -> bytes:
     """Change the head, the object's BTF or the slots; or bytes of the file."""
     head_end = _BEGIN_BYTES + int.from_bytes(raw[8:_BEGIN_BYTES], "little")
-    head, frame = raw[_BEGIN_BYTES:head_end], raw[head_end:]
+    head, frame = raw[_BEGIN_BYTES:head_end], raw[head_end + _CRC_BYTES :]
     choice = random.randrange(6)
     if choice == 0 or not head:
         return mutate(raw, len(raw) + 64)
@@ -30,7 +32,7 @@ def mutated_image(raw: bytes, random: Random, mutate: Callable[[bytes, int], byt
             return mutate(raw, len(raw) + 64)
         content = _changed_content(content, random, mutate)
         frame = zstandard.ZstdCompressor(level=1, write_checksum=True).compress(content)
-    return raw[:8] + len(head).to_bytes(4, "little") + head + frame
+    return framed_head(head) + frame
 
 
 def _changed_content(content: bytes, random: Random, mutate: Callable[[bytes, int], bytes]) -> bytes:

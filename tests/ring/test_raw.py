@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from linnix_rec.errors import UnreadableCaptureError
-from linnix_rec.ring.raw import MAGIC, MINIMUM_SLOTS, SLOT_BYTES, RawImage, read_raw, write_raw
+from linnix_rec.ring.raw import MAGIC, MINIMUM_SLOTS, SLOT_BYTES, RawImage, framed_head, read_raw, write_raw
 
 pytest.importorskip("zstandard")
 
@@ -44,7 +44,7 @@ def with_head(content: bytes, **changes: Any) -> bytes:
     end = begin + int.from_bytes(content[len(MAGIC) : begin], "little")
     values = {**json.loads(content[begin:end]), **changes}
     head = json.dumps({name: value for name, value in values.items() if value is not None}).encode()
-    return MAGIC + len(head).to_bytes(4, "little") + head + content[end:]
+    return framed_head(head) + content[end + 4 :]
 
 
 def same(left: RawImage, right: RawImage) -> bool:
@@ -137,7 +137,7 @@ def test_a_head_that_can_t_be_is_refused(path: Path, changes: dict[str, Any], co
 
 @pytest.mark.parametrize("head", [b"", b"[]", b"{", b"null", b"[" * 100_000, b"\xff"])
 def test_a_head_that_is_no_object_is_refused(path: Path, head: bytes) -> None:
-    path.write_bytes(MAGIC + len(head).to_bytes(4, "little") + head)
+    path.write_bytes(framed_head(head))
     with pytest.raises(UnreadableCaptureError, match="its head"):
         read_raw(path)
 
