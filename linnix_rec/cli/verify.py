@@ -99,11 +99,11 @@ def command(
         worst, verbose = 0, preferences(context).verbosity > 0
         for place, proof in enumerate(proofs):
             titled = len(chosen) > 1
-            reading.write_lines(
-                _digest(proof)
-                if quiet
-                else _text(proof, titled=titled, verbose=verbose, first=place == 0, digest=with_digest)
-            )
+            if not quiet:
+                lines = _text(proof, titled=titled, verbose=verbose, first=place == 0, digest=with_digest)
+                reading.write_lines(lines)
+            elif with_digest:
+                reading.write_lines(_digest(proof))
             worst = max(worst, proof.status)
         return worst
     listed = list(proofs)

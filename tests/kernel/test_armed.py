@@ -181,7 +181,7 @@ def damaged(path: Path) -> Iterator[tuple[str, str]]:
     path.write_bytes(content[: len(content) // 2])
     yield "cut in the middle", "is damaged or cut short: "
     path.write_bytes(content[:20])
-    yield "cut in its head", "is damaged or cut short: its head can't be read"
+    yield "cut in its head", "is damaged or cut short: its head is not what was written"
     path.write_bytes(content)
     flip(path, len(content) - 2)
     yield "a bit of its checksum", "is damaged or cut short: "

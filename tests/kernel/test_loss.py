@@ -47,7 +47,9 @@ class Tampered:
 
     @property
     def seqs(self) -> list[int]:
-        return [row["seq"] for row in self.capture.rows if row["kind"] != "gap"]
+        """Of all events but the listing at the end, in which the shell is a zombie."""
+        first = self.capture.document.listings[-1].first_seq
+        return [row["seq"] for row in self.capture.rows if row["kind"] != "gap" and row["seq"] < first]
 
 
 @pytest.fixture
@@ -114,7 +116,8 @@ def test_a_slot_that_can_t_be_taken_is_one_abandoned_ticket_in_its_place(
     assert not recorded.capture.verdict.proven
     account = recorded.capture.document.accounts
     assert account is not None
-    assert (account.issued, account.published, account.abandoned) == (10, 9, 1)
+    # With the listing at the end.
+    assert (account.issued, account.published, account.abandoned) == (11, 10, 1)
 
 
 @pytest.mark.parametrize("slot", [0, 1])
@@ -126,7 +129,7 @@ def test_an_exec_of_which_one_slot_can_t_be_taken_is_lost_whole(
     assert recorded.seqs == [seq for seq in WHOLE if seq != FIRST_EXEC]
     account = recorded.capture.document.accounts
     assert account is not None
-    assert (account.published, account.abandoned, account.events["exec"].abandoned) == (8, 2, 1)
+    assert (account.published, account.abandoned, account.events["exec"].abandoned) == (9, 2, 1)
 
 
 def test_the_head_of_a_lost_exec_can_be_taken_by_the_next_lap(tamper: Callable[..., Tampered]) -> None:
@@ -144,7 +147,7 @@ def test_a_log_that_overflows_loses_no_ticket(tamper: Callable[..., Tampered]) -
     stamps = {1 + 4 * turn: 1 for turn in range(100)}  # each fork of a /bin/true
     recorded = tamper(stamps, "read go; i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done; exit 0")
     assert recorded.gaps == [(place, 1, "abandoned") for place in stamps]
-    assert recorded.capture.tickets == 402
+    assert recorded.capture.tickets == 403
 
 
 def test_a_stopped_recorder_says_exactly_what_it_missed(
