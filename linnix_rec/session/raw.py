@@ -22,6 +22,7 @@ from linnix_rec.sources.sequencer import OBJECT_NAME
 
 _FORMAT: Final = "linnix-rec raw image"
 _VERSION: Final = 1
+_END_OF_TIME_NS: Final = 1 << 62  # in the year 2116; sums of two of them are 64-bit numbers still
 
 #: Refusals of a place, not of a disk: another one is to be named.
 _NOT_THERE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -105,6 +106,9 @@ def read_raw_image(path: Path, maximum_slots: int) -> tuple[RingImage, CaptureDo
     if type(version) is not int or version > _VERSION:
         raise UnreadableCaptureError(f"{name} was written by a newer linnix-rec: upgrade this one")
     document = CaptureDocument.parse(json.dumps(raw.head["document"]).encode(), name)
-    if not document.clock:
-        raise UnreadableCaptureError(f"{name} is damaged: it says no time")
+    if (
+        not document.clock
+        or max(document.clock[-1].boot_ns, document.clock[-1].realtime_ns) >= _END_OF_TIME_NS
+    ):
+        raise UnreadableCaptureError(f"{name} is damaged: it says no time, or none that can be")
     return image_of(raw, name), document

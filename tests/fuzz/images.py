@@ -27,6 +27,9 @@ def mutated_image(raw: bytes, random: Random, mutate: Callable[[bytes, int], byt
         head = mutated_document(head, random, mutate)
     else:
         try:
+            # What a frame claims is allocated at once, here, where nobody bounds it.
+            if zstandard.frame_content_size(frame) > _CONTENT_BYTES_MAX:
+                return mutate(raw, len(raw) + 64)
             content = zstandard.ZstdDecompressor().decompress(frame, _CONTENT_BYTES_MAX)
         except zstandard.ZstdError:
             return mutate(raw, len(raw) + 64)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from linnix_rec.errors import UsageError
-from linnix_rec.ring.raw import MAGIC
-from linnix_rec.session.raw import check_raw_target
+from linnix_rec.bpf.object import read_object
+from linnix_rec.capture.document import ClockSample
+from linnix_rec.errors import UnreadableCaptureError, UsageError
+from linnix_rec.ring.image import RingImage
+from linnix_rec.ring.raw import MAGIC, MINIMUM_SLOTS
+from linnix_rec.session.raw import check_raw_target, read_raw_image, write_raw_image
+from linnix_rec.sources.image import slot_layout
+from tests.story import document
 
 
 def a_link(path: Path) -> None:
@@ -87,3 +94,12 @@ def test_a_target_that_can_t_be_is_wrong_usage(tmp_path: Path, name: str) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="can't write"):
         check_raw_target(tmp_path / name, force=False)
+
+
+def test_an_image_of_no_possible_time_is_refused(tmp_path: Path) -> None:
+    late = replace(document(), clock=(ClockSample(boot_ns=1, realtime_ns=1 << 63),))
+    slots = np.zeros(MINIMUM_SLOTS, slot_layout())
+    image = RingImage(slots, np.zeros(64, np.uint64), first_seq=0, end_seq=0)
+    write_raw_image(image, late, read_object("sequencer"), tmp_path / "a", force=False)
+    with pytest.raises(UnreadableCaptureError, match="it says no time, or none that can be"):
+        read_raw_image(tmp_path / "a", MINIMUM_SLOTS)
