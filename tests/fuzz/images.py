@@ -40,7 +40,8 @@ def mutated_image(raw: bytes, random: Random, mutate: Callable[[bytes, int], byt
 
 def _changed_content(content: bytes, random: Random, mutate: Callable[[bytes, int], bytes]) -> bytes:
     if content[:2] == b"\x9f\xeb" and random.random() < 0.5:
-        btf_end = 24 + int.from_bytes(content[16:20], "little") + int.from_bytes(content[20:24], "little")
+        claimed = 24 + int.from_bytes(content[16:20], "little") + int.from_bytes(content[20:24], "little")
+        btf_end = min(claimed, len(content))  # an earlier change may have made it gigabytes
         changed = mutated_btf(content[:btf_end], random, lambda part, most: mutate(part, most)[: len(part)])
         return changed.ljust(btf_end, b"\0")[:btf_end] + content[btf_end:]
     out = bytearray(content)
