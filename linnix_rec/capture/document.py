@@ -108,6 +108,10 @@ class Accounts:
     run_counts, run_time_ns: by program, as the kernel's statistics have them; empty without `--prove`
     listings: how often the task iterator ran to its end (each end is one more run of its program)
     running: read while programs ran, as a dump's are: then sums are bounds, not equal
+    channel_lost: events that a channel without tickets says itself it lost; None if it does not say
+
+    Of a channel without tickets, `issued` are the events offered to it, `published` those that it took, and
+    `abandoned` those that it refused.
     """
 
     issued: int
@@ -121,6 +125,22 @@ class Accounts:
     run_time_ns: Mapping[str, int] = field(default_factory=dict)
     listings: int = 0
     running: bool = False
+    channel_lost: int | None = None
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A channel without tickets: its memory, and how it was used.
+
+    bytes: of all its buffers; buffers: 1, or one a CPU
+    wakeup: when producers wake the reader; poll: how that waits; merge: how several buffers become one
+    """
+
+    bytes: int
+    buffers: int
+    wakeup: str = ""
+    poll: str = ""
+    merge: str = ""
 
 
 @dataclass(frozen=True)
@@ -218,6 +238,7 @@ class Segment:
 class CaptureDocument:
     """All of capture.json. `stopped` and `accounts` are None while recording, and after a crash.
 
+    `ordered` says that the source numbers events in the kernel; if not, `channel` tells of it.
     `pin` names the pinned recording that fills this capture, `resumptions` its later recorders.
     """
 
@@ -230,6 +251,7 @@ class CaptureDocument:
     started: Started
     source: str = "sequencer"
     ordered: bool = True
+    channel: Channel | None = None
     clock: tuple[ClockSample, ...] = ()
     cgroups: Mapping[str, str] = field(default_factory=dict)
     stopped: Stopped | None = None

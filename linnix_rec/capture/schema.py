@@ -17,7 +17,7 @@ KIND_CODES: Final[Mapping[str, int]] = {kind: code for code, kind in enumerate(K
 GAP, FORK, EXEC, EXIT, TASK = range(len(KINDS))
 
 #: Why tickets of a gap could not be captured.
-GAP_REASONS: Final = ("lapped", "abandoned")
+GAP_REASONS: Final = ("lapped", "abandoned", "dropped")
 
 NAME: Final = pa.dictionary(pa.int32(), pa.string())
 
@@ -72,6 +72,10 @@ EVENT_SCHEMA: Final = pa.schema(
         _column("exit_state", pa.uint32(), "task: the kernel's exit_state (0 running, 16 dead, 32 zombie)"),
         _column("task_flags", pa.uint32(), "task: the kernel's PF_EXITING (0x4) and PF_KTHREAD (0x200000)"),
         _column("lost", pa.uint64(), "gap: tickets that were issued and could not be captured"),
-        _column("reason", NAME, "gap: lapped (overwritten before it was read) or abandoned (never written)"),
+        _column(
+            "reason",
+            NAME,
+            "gap: lapped (overwritten before it was read), abandoned (never written), dropped (no room)",
+        ),
     ]
 )
