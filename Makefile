@@ -14,7 +14,7 @@ BPF_HEADERS := $(wildcard bpf_obj/*.h)
 BPF_OBJECTS := $(BPF_SOURCES:.bpf.c=.bpf.o)
 # v3: atomics that fetch, and 32-bit jumps; Linux 5.12. The compilation directory would stand in the BTF's
 # line information, and make the object differ from checkout to checkout.
-BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Ibpf_obj -fdebug-compilation-dir=.
+BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror -Ibpf_obj -fdebug-compilation-dir=.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
