@@ -80,8 +80,8 @@ man-check: $(CAN_RUN) ## Fail unless man/*.1 are in step with the commands
 samples: $(CAN_RUN) ## Record the captures in samples/ again (root, BTF)
 	$(BIN)/python samples/make.py
 
-bench: $(CAN_RUN) ## Measure speed and memory; writes benchmarks/results.json (root, BTF, stress-ng)
-	$(BIN)/python -m linnix_rec.bench
+bench: $(CAN_RUN) ## Measure speed, loss and cost into benchmarks/results.json (root, BTF, stress-ng); WHAT="figures capture"
+	$(BIN)/python -m linnix_rec.bench $(WHAT)
 
 dist: $(CAN_DEVELOP) ## Build the sdist, and the wheel from it, into dist/
 	rm -rf dist

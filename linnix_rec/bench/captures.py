@@ -13,10 +13,11 @@ from linnix_rec.capture import columns
 from linnix_rec.capture.document import Accounts, EventAccount
 from linnix_rec.capture.reader import Capture
 from linnix_rec.capture.writer import CaptureWriter, prepare_directory
-from linnix_rec.errors import LinnixRecError
+from linnix_rec.errors import LinnixRecError, UsageError
 
 #: More than Linux has thread ids (PID_MAX_LIMIT, include/linux/threads.h): each repetition has its own.
 IDS_A_REPETITION: Final = 1 << 22
+_REPETITIONS_MAX: Final = (1 << 31) // IDS_A_REPETITION
 _STARTS: Final = ("start_ns", "parent_start_ns", "child_start_ns")
 _IDS: Final = ("tid", "tgid", "parent_tid", "parent_tgid", "child_tid", "child_tgid", "old_tid")
 
@@ -40,6 +41,18 @@ class Throughput:
         return self.size_bytes / self.events
 
 
+def repetitions(capture: Capture, events: int) -> int:
+    """Give how often to repeat the capture for so many events; raises UsageError if it is too small."""
+    rows = sum(segment.rows for segment in capture.document.segments)
+    times = -(-events // max(1, rows))
+    if times > _REPETITIONS_MAX:
+        least = -(-events // _REPETITIONS_MAX)
+        raise UsageError(
+            f"{capture.path} has {rows:,} events, too few to make {events:,} of: take one of {least:,} up"
+        )
+    return times
+
+
 def repeated(
     batches: list[pa.RecordBatch], tickets: int, attached_boot_ns: int, times: int
 ) -> Iterator[pa.RecordBatch]:
@@ -49,7 +62,7 @@ def repeated(
     attached_boot_ns: who started later starts later each time, as its fork does; who was there already,
         was there already
     """
-    if times * IDS_A_REPETITION > 1 << 31:
+    if times > _REPETITIONS_MAX:
         raise ValueError(f"{times} repetitions need more thread ids than there are")
     duration_ns = _last_boot_ns(batches) + 1 - _first_boot_ns(batches)
     for repetition in range(times):

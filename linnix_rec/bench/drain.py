@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from linnix_rec.bench.machine import one_core
+from linnix_rec.bench.tables import Cell, Figure, Table, Tell
 from linnix_rec.errors import LinnixRecError
 from linnix_rec.ring.cursor import Cursor, Ring, Run
 from linnix_rec.session.recording import READ_TICKETS
@@ -21,7 +23,22 @@ from linnix_rec.sources.sequencer import SequencerSource, load_sequencer
 FORKS: Final = ("stress-ng", "--quiet", "--fork", "2")
 EXECS: Final = ("sh", "-c", "while :; do /bin/true; done")
 
+RINGS: Final = (
+    ("full of forks and exits", 1 << 18, FORKS),
+    ("full of execs", 1 << 16, EXECS),
+)
 _PATIENCE_SECONDS: Final = 180.0
+
+
+def measure(runs: int, tell: Tell) -> Iterator[Table]:
+    """Yield the table of draining and decoding on one core. Raises LinnixRecError."""
+    rows: list[tuple[Cell, ...]] = []
+    for what, slots, load in RINGS:
+        tell(f"drain: a ring of {slots:,} slots {what}")
+        with full_ring(slots, load) as ring, one_core():
+            rates = tuple(drain_rate(ring) for _ in range(runs))
+        rows.append((what, Figure(rates, "M events/s")))
+    yield Table("drain", "Drain and decode, one core", ("ring", "rate"), tuple(rows))
 
 
 @contextmanager

@@ -1,9 +1,10 @@
-"""What is measured, what it should be, and how that is told: as a table and as JSON. Measures nothing."""
+"""The rows that have a target: what is measured, what it should be, and whether it is. Measures nothing."""
 
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+from linnix_rec.bench.tables import Figure, figure_object
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,11 @@ ROWS: Final[Mapping[str, Row]] = {
 
 
 @dataclass(frozen=True)
-class Figure:
-    """The values that the runs of one row gave, in their order; `row` is a key of ROWS."""
+class Result:
+    """What the runs of one row gave; `row` is a key of ROWS."""
 
     row: str
-    values: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
+    figure: Figure
 
     @property
     def met(self) -> bool:
@@ -52,35 +49,32 @@ class Figure:
         row = ROWS[self.row]
         if row.target is None:
             return True
-        return self.median >= row.target if row.at_least else self.median <= row.target
+        median = self.figure.median
+        return median >= row.target if row.at_least else median <= row.target
 
 
-def document(figures: Sequence[Figure], machine: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what results.json holds: the machine's keys and one object a figure."""
-    return {**machine, "figures": [_object(figure) for figure in figures]}
+def result(row: str, values: Iterable[float]) -> Result:
+    """Give the row's result from the values of its runs."""
+    return Result(row, Figure(tuple(values), ROWS[row].unit))
 
 
-def table(figures: Sequence[Figure]) -> Iterator[str]:
-    """Give the lines of the table."""
-    for figure in figures:
-        row = ROWS[figure.row]
-        aim = ""
-        if row.target is not None:
-            sign = ">=" if row.at_least else "<="
-            aim = f"{sign} {row.target:<6g} {'met' if figure.met else 'MISSED'}"
-        spread = f"({min(figure.values):.2f} to {max(figure.values):.2f}, {len(figure.values)} runs)"
-        yield f"{row.name:56} {figure.median:8.2f} {aim:16} {row.unit} {spread}"
+def line(result: Result) -> str:
+    """Give one line about a result, its target beside it."""
+    row, figure = ROWS[result.row], result.figure
+    aim = ""
+    if row.target is not None:
+        sign = ">=" if row.at_least else "<="
+        aim = f"{sign} {row.target:<6g} {'met' if result.met else 'MISSED'}"
+    spread = f"({figure.least:.2f} to {figure.greatest:.2f}, {len(figure.values)} runs)"
+    return f"{row.name:56} {figure.median:8.2f} {aim:16} {row.unit} {spread}"
 
 
-def _object(figure: Figure) -> dict[str, Any]:
-    row = ROWS[figure.row]
+def as_object(result: Result) -> dict[str, Any]:
+    """Give what results.json has of a result."""
+    row = ROWS[result.row]
     return {
         "figure": row.name,
-        "unit": row.unit,
         "target": row.target,
         "target_is": None if row.target is None else "least" if row.at_least else "greatest",
-        "median": round(figure.median, 4),
-        "min": round(min(figure.values), 4),
-        "max": round(max(figure.values), 4),
-        "runs": len(figure.values),
+        **figure_object(result.figure),
     }

@@ -30,6 +30,17 @@ def record_true_seconds(directory: Path) -> float:
     return time.monotonic() - started
 
 
+def record_storm(capture: Path) -> None:
+    """Record a fork storm as a command into a new capture. Raises LinnixRecError."""
+    if shutil.which(STORM[0]) is None:
+        raise LinnixRecError(f"{STORM[0]} is not there to make a storm: install it, or name a CAPTURE")
+    done = subprocess.run(
+        [*_RECORD, "-o", str(capture), "--", *STORM], stderr=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise LinnixRecError(f"a storm could not be recorded: {done.stderr.strip()}")
+
+
 def storm_seconds(before: Sequence[str] = ()) -> float:
     """Wall time of the fork storm, started by the command `before` if that is given."""
     done = subprocess.run([*before, *_TIMED, *STORM], stdout=subprocess.PIPE, text=True, check=True)

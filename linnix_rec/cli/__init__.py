@@ -27,7 +27,7 @@ COMPLETE_VARIABLE = "_LINNIX_REC_COMPLETE"
 COMMANDS = (
     *("record", "show", "verify", "replay"),
     *("arm", "armed", "dump", "import", "disarm"),
-    *("doctor", "completion"),
+    *("doctor", "bench", "completion"),
 )
 _MODULES = {"import": "import_image"}  # as Python has another use for the word
 

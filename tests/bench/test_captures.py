@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
-from linnix_rec.bench.captures import IDS_A_REPETITION, Throughput, repeated, write_repeated
+from linnix_rec.bench.captures import IDS_A_REPETITION, Throughput, repeated, repetitions, write_repeated
 from linnix_rec.capture.reader import open_capture
+from linnix_rec.errors import UsageError
 from linnix_rec.proof.verify import verify_capture
 from tests.story import Story, write_capture
 
@@ -38,6 +40,13 @@ def test_repetitions_go_on_in_tickets_and_time_and_share_no_thread_id() -> None:
     assert second["tid"].to_pylist() == [tid + IDS_A_REPETITION for tid in first["tid"].to_pylist()]
     assert second["child_tid"].null_count == first["child_tid"].null_count
     assert second["comm"].to_pylist() == first["comm"].to_pylist()
+
+
+def test_a_capture_too_small_to_be_repeated_is_refused(tmp_path: Path) -> None:
+    once = open_capture(write_capture(tmp_path / "once.lrec", build()))
+    assert repetitions(once, 31 * 512) == 512
+    with pytest.raises(UsageError, match="has 31 events, too few to make 1,000,000 of: take one of 1,954"):
+        repetitions(once, 1_000_000)
 
 
 def test_rates_are_of_one_core() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from linnix_rec.bench.figures import ROWS, Figure, document, table
+from linnix_rec.bench.figures import ROWS, as_object, line, result
 
 
 @pytest.mark.parametrize(
@@ -18,14 +18,13 @@ from linnix_rec.bench.figures import ROWS, Figure, document, table
     ],
 )
 def test_the_median_is_held_against_the_target(row: str, values: tuple[float, ...], met: bool) -> None:
-    figure = Figure(row, values)
-    (line,) = table([figure])
-    assert figure.met is met
-    assert ("MISSED" not in line) is met
+    measured = result(row, values)
+    assert measured.met is met
+    assert ("MISSED" not in line(measured)) is met
 
 
-def test_the_document_has_the_spread_and_the_number_of_runs() -> None:
-    (figure,) = document([Figure("record true", (0.5, 0.9, 0.6))], {"cpus": 2})["figures"]
+def test_an_object_has_the_spread_and_the_number_of_runs() -> None:
+    figure = as_object(result("record true", (0.5, 0.9, 0.6)))
     assert (figure["median"], figure["min"], figure["max"], figure["runs"]) == (0.6, 0.5, 0.9, 3)
     assert (figure["target"], figure["target_is"]) == (0.8, "greatest")
 
