@@ -24,7 +24,7 @@ struct event {
 	struct slot *head;
 	u32 kind;
 	u32 span;
-	struct place place;
+	struct place *place;
 };
 
 static ALWAYS_INLINE bool open_event(struct event *event);

@@ -22,8 +22,8 @@ struct {
 /* It is put together here, and copied. */
 static ALWAYS_INLINE bool open_event(struct event *event)
 {
-	event->place.slot = (struct slot){};
-	event->head = &event->place.slot;
+	event->place->slot = (struct slot){};
+	event->head = &event->place->slot;
 	return true;
 }
 
@@ -48,7 +48,7 @@ static ALWAYS_INLINE bool open_span(struct event *event)
 		count_dropped(event->account, event->kind);
 		return false;
 	}
-	event->place.scratch = scratch;
+	event->place->scratch = scratch;
 	event->head = scratch->slots;
 	event->head->stamp = 0;
 	return true;
@@ -56,7 +56,7 @@ static ALWAYS_INLINE bool open_span(struct event *event)
 
 static ALWAYS_INLINE struct slot *further_slot(struct event *event, u32 i)
 {
-	return &event->place.scratch->slots[i];
+	return &event->place->scratch->slots[i];
 }
 
 static ALWAYS_INLINE void further_slot_written(struct event *event, struct slot *slot, u32 i)
@@ -66,7 +66,7 @@ static ALWAYS_INLINE void further_slot_written(struct event *event, struct slot 
 static ALWAYS_INLINE void close_span(struct event *event)
 {
 	hand_over(event, scratch_bytes(event->span));
-	leave_scratch(event->place.scratch);
+	leave_scratch(event->place->scratch);
 }
 
 #include "programs.h"

@@ -13,8 +13,10 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile bool with_argv = true; /* set before loading */
 
-static ALWAYS_INLINE void offer(struct event *event, void *ctx, struct account *account, u32 kind, u32 span)
+static ALWAYS_INLINE void offer(struct event *event, struct place *place, void *ctx, struct account *account,
+				u32 kind, u32 span)
 {
+	event->place = place;
 	event->ctx = ctx;
 	event->account = account;
 	event->kind = kind;
@@ -31,6 +33,7 @@ int on_newtask(u64 *ctx)
 	struct task_struct *forker = (void *)bpf_get_current_task_btf();
 	struct account *account = this_account();
 	struct event event;
+	struct place place;
 
 	if (!account)
 		return 0;
@@ -43,7 +46,7 @@ int on_newtask(u64 *ctx)
 	if (tree_only)
 		join_tree(child, account);
 
-	offer(&event, ctx, account, KIND_FORK, 1);
+	offer(&event, &place, ctx, account, KIND_FORK, 1);
 	if (!open_event(&event))
 		return 0;
 	describe_fork(event.head, forker, child, ctx[1]);
@@ -55,6 +58,7 @@ static ALWAYS_INLINE int exits(u64 *ctx, struct task_struct *task, bool last_thr
 {
 	struct account *account = this_account();
 	struct event event;
+	struct place place;
 
 	if (!account)
 		return 0;
@@ -64,7 +68,7 @@ static ALWAYS_INLINE int exits(u64 *ctx, struct task_struct *task, bool last_thr
 		return 0;
 	}
 
-	offer(&event, ctx, account, KIND_EXIT, 1);
+	offer(&event, &place, ctx, account, KIND_EXIT, 1);
 	if (!open_event(&event))
 		return 0;
 	describe_exit(event.head, task, last_thread);
@@ -96,6 +100,7 @@ int on_exec(u64 *ctx)
 	struct account *account = this_account();
 	struct exec_text text;
 	struct event event;
+	struct place place;
 	struct slot *slot;
 	u32 i;
 
@@ -108,7 +113,7 @@ int on_exec(u64 *ctx)
 	}
 
 	measure_text(&text, task, (void *)ctx[2], with_argv);
-	offer(&event, ctx, account, KIND_EXEC, text.span);
+	offer(&event, &place, ctx, account, KIND_EXEC, text.span);
 	if (!open_span(&event))
 		return 0;
 	describe_exec(event.head, task, ctx[1], &text);
@@ -140,6 +145,7 @@ int list_task(struct bpf_iter__task *ctx)
 	struct task_struct *task = ctx->task;
 	struct account *account = this_account();
 	struct event event;
+	struct place place;
 
 	if (!account)
 		return 0;
@@ -153,7 +159,7 @@ int list_task(struct bpf_iter__task *ctx)
 		return 0;
 	}
 
-	offer(&event, ctx, account, KIND_TASK, 1);
+	offer(&event, &place, ctx, account, KIND_TASK, 1);
 	if (!open_event(&event))
 		return 0;
 	describe_task(event.head, task);

@@ -54,7 +54,7 @@ static ALWAYS_INLINE bool open_span(struct event *event)
 		count_dropped(event->account, event->kind);
 		return false;
 	}
-	event->place.scratch = scratch;
+	event->place->scratch = scratch;
 	event->head = scratch->slots;
 	event->head->stamp = 0;
 	return true;
@@ -62,7 +62,7 @@ static ALWAYS_INLINE bool open_span(struct event *event)
 
 static ALWAYS_INLINE struct slot *further_slot(struct event *event, u32 i)
 {
-	return &event->place.scratch->slots[i];
+	return &event->place->scratch->slots[i];
 }
 
 static ALWAYS_INLINE void further_slot_written(struct event *event, struct slot *slot, u32 i)
@@ -75,7 +75,7 @@ static ALWAYS_INLINE void close_span(struct event *event)
 		count_dropped(event->account, event->kind);
 	else
 		count_taken(event->account);
-	leave_scratch(event->place.scratch);
+	leave_scratch(event->place->scratch);
 }
 
 #include "programs.h"

@@ -17,33 +17,33 @@ struct place {
 
 static ALWAYS_INLINE bool open_span(struct event *event)
 {
-	event->place.ticket = claim(event->span);
-	event->head = take(event->place.ticket);
+	event->place->ticket = claim(event->span);
+	event->head = take(event->place->ticket);
 	if (!event->head)
-		abandon(event->account, event->kind, event->place.ticket, event->span);
+		abandon(event->account, event->kind, event->place->ticket, event->span);
 	return event->head;
 }
 
 static ALWAYS_INLINE struct slot *further_slot(struct event *event, u32 i)
 {
-	struct slot *slot = take(event->place.ticket + i);
+	struct slot *slot = take(event->place->ticket + i);
 
 	if (!slot) {
-		release(event->head, event->place.ticket);
-		abandon(event->account, event->kind, event->place.ticket, event->span);
+		release(event->head, event->place->ticket);
+		abandon(event->account, event->kind, event->place->ticket, event->span);
 	}
 	return slot;
 }
 
 static ALWAYS_INLINE void further_slot_written(struct event *event, struct slot *slot, u32 i)
 {
-	publish(slot, event->place.ticket + i);
+	publish(slot, event->place->ticket + i);
 }
 
 /* The first slot is published last, as until here it may still change. */
 static ALWAYS_INLINE void close_span(struct event *event)
 {
-	publish(event->head, event->place.ticket);
+	publish(event->head, event->place->ticket);
 	add(&event->account->published_tickets, event->span);
 }
 

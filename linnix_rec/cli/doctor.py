@@ -73,7 +73,8 @@ def examine() -> tuple[Requirement, ...]:
     from linnix_rec.bpf.definitions import read_object_spec
     from linnix_rec.bpf.object import read_object
     from linnix_rec.bpf.probe import probe
-    from linnix_rec.sources.sequencer import OBJECT_NAME, exit_program
+    from linnix_rec.sources.bpf_source import exit_program
+    from linnix_rec.sources.sequencer import OBJECT_NAME
 
     spec = read_object_spec(read_object(OBJECT_NAME), OBJECT_NAME)
     exits = {name for name, program in spec.programs.items() if program.target == "sched_process_exit"}

@@ -197,9 +197,21 @@ class Decoder:
         batch = _assemble(columns, len(events))
         return batch if self._redact is None else self._redact(batch)
 
-    def gap_batch(self, gap: Gap) -> pa.RecordBatch:
-        """One row that stands for the lost tickets."""
-        row = {"seq": gap.seq, "slots": 0, "kind": "gap", "lost": gap.lost, "reason": gap.reason}
+    def arrivals(self, seq: int, slots: Slots) -> pa.RecordBatch:
+        """The events of a channel without tickets, of whole spans: numbered from `seq` as they arrived."""
+        batch = self.batch(Run(seq, slots))
+        rows = batch.num_rows
+        numbers = {"seq": np.arange(seq, seq + rows, dtype=np.uint64), "slots": np.ones(rows, np.uint8)}
+        for name, values in numbers.items():
+            place = batch.schema.get_field_index(name)
+            batch = batch.set_column(place, batch.schema.field(place), pa.array(values))
+        return batch
+
+    def gap_batch(self, gap: Gap, cpu: int | None = None) -> pa.RecordBatch:
+        """One row that stands for what is lost; `cpu` if it was lost there."""
+        row = {
+            "seq": gap.seq, "slots": 0, "kind": "gap", "cpu": cpu, "lost": gap.lost, "reason": gap.reason,
+        }  # fmt: skip
         return pa.RecordBatch.from_pylist([row], schema.EVENT_SCHEMA)
 
     def _common(self, events: Slots, seq: npt.NDArray[np.uint64]) -> dict[str, pa.Array]:
