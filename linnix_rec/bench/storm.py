@@ -1,0 +1,165 @@
+"""A fork storm of a known size, counted by the kernel meanwhile: `python -m linnix_rec.bench.storm`.
+
+Knows no recorder. It prints one JSON object, a `Storm`. The load is our own, or any command's.
+
+Our own workers make as many processes a second as they can: each child shares its parent's memory and ends
+at once, as by vfork(2) and _exit(2), so that nothing is copied but the task itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from linnix_rec.errors import LinnixRecError
+
+_CLONE_VM, _CLONE_VFORK = 0x100, 0x4000  # include/uapi/linux/sched.h
+_CHILD_STACK_BYTES = 1 << 14
+
+
+@dataclass(frozen=True)
+class Storm:
+    """What one storm was: from `begin_boot_ns` to `end_boot_ns` (ns since boot), on the whole host.
+
+    made: events by kind, counted by perf on the tracepoints that recorders hang on
+    complete: no CPU came or went, and no counter missed any time
+    """
+
+    made: dict[str, int]
+    complete: bool
+    begin_boot_ns: int
+    end_boot_ns: int
+
+    @property
+    def events(self) -> int:
+        """Forks, execs and exits."""
+        return sum(self.made.values())
+
+    @property
+    def seconds(self) -> float:
+        return (self.end_boot_ns - self.begin_boot_ns) / 1e9
+
+
+def parse(text: str) -> Storm:
+    """Give the storm that the process printed; raises ValueError."""
+    try:
+        return Storm(**json.loads(text))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def storm(load: Callable[[], None]) -> Storm:
+    """Run `load` between two readings of the kernel's counters. Raises RecordingError."""
+    from linnix_rec.session.perf_witness import PerfCounters
+
+    counters = PerfCounters()
+    try:
+        # The clock is read inside of the counters' readings: what has its time in between was counted.
+        counters.after_attach()
+        begin_boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        load()
+        end_boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        counters.before_detach()
+        witness = counters.after_detach()
+    finally:
+        counters.close()
+    return Storm(dict(witness.inner), witness.complete, begin_boot_ns, end_boot_ns)
+
+
+def shares(forks: int, workers: int) -> list[int]:
+    """Give how many forks each worker makes: together `forks`, none more than one more than another."""
+    return [forks // workers + (worker < forks % workers) for worker in range(workers)]
+
+
+class Workers:
+    """Processes that stand ready to fork; `go` lets them all fork at once and waits for their end."""
+
+    def __init__(self, count: int, forks: int) -> None:
+        gate, self._open = os.pipe()
+        self._pids = []
+        for share in shares(forks, count):
+            pid = os.fork()
+            if pid == 0:
+                os.close(self._open)
+                _work(gate, share)
+            self._pids.append(pid)
+        os.close(gate)
+
+    def go(self) -> None:
+        """Open the gate. Raises LinnixRecError if a worker failed."""
+        os.close(self._open)
+        failed = [pid for pid in self._pids if os.waitpid(pid, 0)[1]]
+        if failed:
+            raise LinnixRecError(
+                f"{len(failed)} of {len(self._pids)} workers could not fork: is there a limit?"
+            )
+
+
+def _work(gate: int, forks: int) -> None:
+    """Wait until the gate opens, fork, and end this process; never returns."""
+    status = 1
+    try:
+        make = _births()
+        os.read(gate, 1)
+        for _ in range(forks):
+            os.waitpid(make(), 0)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _births() -> Callable[[], int]:
+    """Give a function that makes a process which ends at once, and gives its number; wait for each."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.clone.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+    stack = ctypes.create_string_buffer(_CHILD_STACK_BYTES)
+    top = (ctypes.addressof(stack) + _CHILD_STACK_BYTES) & ~15  # it grows down, in steps of 16
+    ends = ctypes.cast(libc["_exit"], ctypes.c_void_p)
+    flags = _CLONE_VM | _CLONE_VFORK | signal.SIGCHLD
+
+    def make(_keeps: object = stack) -> int:
+        # The child runs libc's _exit(0) on its own stack, and none of our code.
+        pid: int = libc.clone(ends, top, flags, None)
+        if pid < 0:
+            raise OSError(ctypes.get_errno(), "clone")
+        return pid
+
+    return make
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make a storm and print it; gives the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m linnix_rec.bench.storm")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--forks", type=int, default=0)
+    parser.add_argument("command", nargs="*", help="a load to run in the place of our own workers")
+    given = parser.parse_args(arguments)
+    load = _command(given.command) if given.command else Workers(given.workers, given.forks).go
+    try:
+        made = storm(load)
+    except LinnixRecError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_status
+    sys.stdout.write(json.dumps(asdict(made)) + "\n")
+    return 0
+
+
+def _command(command: Sequence[str]) -> Callable[[], None]:
+    def run() -> None:
+        ended = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        if ended.returncode:
+            raise LinnixRecError(f"the load failed: {command[0]} ended with status {ended.returncode}")
+
+    return run
+
+
+if __name__ == "__main__":
+    sys.exit(main())
