@@ -22,6 +22,7 @@ from linnix_rec.bpf.syscall import Command
 _u32, _u64, _u8 = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint8
 _ITERATOR_READ_BYTES = 1 << 16
 _STATS_RUN_TIME = 0
+_TEST_RUN_ON_CPU = 1 << 0
 _AnyDescriptor = TypeVar("_AnyDescriptor", bound="Descriptor")
 
 
@@ -292,6 +293,16 @@ def attach_iterator(program: Program, attach_type: int) -> Link:
     """Make an iterator program ready to be run by `run_iterator`."""
     attribute = syscall.LinkCreate(prog_fd=program.fd, attach_type=attach_type)
     return Link(refusing(f"can't attach {program.name}", Command.LINK_CREATE, attribute), program.name)
+
+
+def run_on_cpu(program: Program, cpu: int) -> int:
+    """Run a raw tracepoint's program once, there and now, attached or not; gives what it returned (Linux 5.10).
+
+    Preemption is off meanwhile. A thread that is not on that CPU itself has it run in an interrupt there.
+    """
+    attribute = syscall.ProgramTestRun(prog_fd=program.fd, flags=_TEST_RUN_ON_CPU, cpu=cpu)
+    refusing(f"can't run {program.name} on CPU {cpu}", Command.PROG_TEST_RUN, attribute)
+    return int(attribute.retval)
 
 
 def run_iterator(link: Link) -> bytes:

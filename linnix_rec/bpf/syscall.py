@@ -34,6 +34,7 @@ class Command(enum.IntEnum):
     PROG_LOAD = 5
     OBJ_PIN = 6
     OBJ_GET = 7
+    PROG_TEST_RUN = 10
     OBJ_GET_INFO_BY_FD = 15
     RAW_TRACEPOINT_OPEN = 17
     BTF_LOAD = 18
@@ -100,6 +101,25 @@ class ObjectPath(Attribute):
 
 class EnableStatistics(Attribute):
     _fields_ = [("type", _u32)]
+
+
+class ProgramTestRun(Attribute):
+    _fields_ = [
+        ("prog_fd", _u32),
+        ("retval", _u32),
+        ("data_size_in", _u32),
+        ("data_size_out", _u32),
+        ("data_in", _u64),
+        ("data_out", _u64),
+        ("repeat", _u32),
+        ("duration", _u32),
+        ("ctx_size_in", _u32),
+        ("ctx_size_out", _u32),
+        ("ctx_in", _u64),
+        ("ctx_out", _u64),
+        ("flags", _u32),
+        ("cpu", _u32),
+    ]
 
 
 class ObjectInfo(Attribute):
