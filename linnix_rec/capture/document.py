@@ -50,7 +50,7 @@ class ObjectFile:
 
 @dataclass(frozen=True)
 class Filter:
-    """What was recorded: `mode` is "all", "command" or "pid".
+    """What was recorded: `mode` is "all", "command" or "pid"; `pid` is the first process of the tree.
 
     `argv` is False if no arguments were read, `redacted` True if parts of them were replaced; the command
     here is treated alike.
@@ -245,7 +245,7 @@ class CaptureDocument:
     tool_version: str
     capture_id: str
     host: Host
-    object: ObjectFile
+    object: ObjectFile | None
     ring_slots: int
     filter: Filter
     started: Started

@@ -29,7 +29,23 @@ _ALSO_WITH_RESUME = frozenset(
     }
 )
 
+SOURCES = ("sequencer", "ringbuf", "perf", "connector")
+
 PID_MAX = 1 << 22  # PID_MAX_LIMIT of the kernel
+
+
+def wakeup(text: str) -> str:
+    """`adaptive`, `none`, `force`, `every:100`."""
+    if text not in ("adaptive", "none", "force") and not re.fullmatch(r"every:[1-9]\d{0,8}", text):
+        raise click.BadParameter(f"{text!r} is no way to wake: take adaptive, none, force or every:N")
+    return text
+
+
+def poll(text: str) -> str:
+    """`epoll`, `busy`, `10`."""
+    if text not in ("epoll", "busy") and not re.fullmatch(r"[1-9]\d{0,5}", text):
+        raise click.BadParameter(f"{text!r} is no way to wait: take epoll, busy, or milliseconds such as 10")
+    return text
 
 
 class RecordCommand(click.Command):
@@ -80,6 +96,8 @@ Examples:
   sudo linnix-rec record --resume host.lrec               this goes on where the first one was
   sudo linnix-rec record -a --pin host --take-up          begins, or goes on: one line for a service
   sudo linnix-rec record --prove --witness perf -- make   with independent counts to check against
+  sudo linnix-rec record --source perf -- make -j8        through perf buffers: see what they lose
+  sudo linnix-rec record --shadow ringbuf -a -d 60s       two channels over the same events, to compare
 """,
 )
 @click.option(
@@ -150,6 +168,30 @@ Examples:
     "--keep", "keep_seconds", type=duration_s, metavar="TIME",
     help="Remove segments closed longer ago than this, such as 24h.",
 )  # fmt: skip
+@click.option(
+    "--source", type=click.Choice(SOURCES), default="sequencer", show_default=True,
+    help="Where events come from; all but the sequencer can neither number nor prove what they lose.",
+)  # fmt: skip
+@click.option(
+    "--size", "size_bytes", type=size_bytes, metavar="SIZE",
+    help="ringbuf: of its buffer [16M]; perf: of each CPU's [1M]; connector: of its socket's [64M].",
+)  # fmt: skip
+@click.option(
+    "--wakeup", type=wakeup, metavar="WHEN",
+    help="ringbuf, perf: wake the reader adaptive, none (it looks by itself), force (each event) or every:N.",
+)  # fmt: skip
+@click.option(
+    "--poll", type=poll, metavar="HOW",
+    help="How the reader waits: epoll, busy, or for so many ms. The sequencer wakes nobody: by itself.",
+)  # fmt: skip
+@click.option(
+    "--merge", type=click.Choice(["time", "none"]),
+    help="perf: put its buffers together by timestamp, or as they are read.  [default: time]",
+)  # fmt: skip
+@click.option(
+    "--shadow", metavar="SOURCE[,OPTION=VALUE...]",
+    help="Record a second capture beside, by another source, to compare by 'reconcile': ringbuf,size=1M.",
+)  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors and losses.")
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[[--] COMMAND [ARG...]]")
 def command(argv: tuple[str, ...], **options: Any) -> int:
@@ -160,7 +202,7 @@ def command(argv: tuple[str, ...], **options: Any) -> int:
     Parquet files, and proves itself: see 'linnix-rec verify'.
     """
     from linnix_rec.session.record import record
-    from linnix_rec.session.request import Request
+    from linnix_rec.session.request import ChannelOptions, Request
 
     if argv and options["pid"] is not None:
         raise click.UsageError("--pid and COMMAND exclude each other")
@@ -173,7 +215,70 @@ def command(argv: tuple[str, ...], **options: Any) -> int:
     _check_evidence(options)
     if options["resume"] is not None:
         _check_resume(argv)
-    return record(Request(command=argv, argv=not options.pop("no_argv"), **options))
+    _check_source(options)
+    channel = ChannelOptions(**{name: options.pop(name) for name in _CHANNEL_OPTIONS})
+    options["shadow"], shadow_channel = _shadow(options["shadow"])
+    return record(
+        Request(
+            command=argv,
+            argv=not options.pop("no_argv"),
+            channel=channel,
+            shadow_channel=shadow_channel,
+            **options,
+        )
+    )
+
+
+def _check_source(options: dict[str, Any]) -> None:
+    """What only the sequencer can do is refused to the others, and what it does not need is its own fault."""
+    from linnix_rec.session.opening import check_options
+    from linnix_rec.session.request import ChannelOptions
+
+    source = options["source"]
+    check_options(source, ChannelOptions(**{name: options[name] for name in _CHANNEL_OPTIONS}))
+    if source == "sequencer":
+        return
+    ring = click.get_current_context().get_parameter_source("ring_slots") == ParameterSource.COMMANDLINE
+    for option, given in (("--pin", options["pin"]), ("--ring-slots", ring)):
+        if given:
+            raise click.UsageError(f"{option} is the sequencer's: --source {source} can't do it")
+    if source == "connector" and (options["prove"] or options["witnesses"]):
+        raise click.UsageError(
+            "--prove and --witness count what BPF programs see: --source connector has none"
+        )
+
+
+def _shadow(text: str | None) -> tuple[str | None, Any]:
+    """`ringbuf,size=1M,poll=busy` -> the source and its options."""
+    from linnix_rec.session.opening import check_options
+    from linnix_rec.session.request import ChannelOptions
+
+    if text is None:
+        return None, ChannelOptions()
+    source, *words = text.split(",")
+    if source not in SOURCES:
+        raise click.BadParameter(f"--shadow {source!r} is no source: take one of {', '.join(SOURCES)}")
+    given: dict[str, Any] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in _SHADOW_OPTIONS:
+            raise click.BadParameter(
+                f"--shadow {word!r}: take {', '.join(_SHADOW_OPTIONS)}, each with =VALUE"
+            )
+        given["size_bytes" if name == "size" else name] = _SHADOW_OPTIONS[name](value)
+    options = ChannelOptions(**given)
+    check_options(source, options)
+    return source, options
+
+
+def _merge(text: str) -> str:
+    if text not in ("time", "none"):
+        raise click.BadParameter(f"{text!r} is no way to merge: take time or none")
+    return text
+
+
+_CHANNEL_OPTIONS = ("size_bytes", "wakeup", "poll", "merge")
+_SHADOW_OPTIONS = {"size": size_bytes, "wakeup": wakeup, "poll": poll, "merge": _merge}
 
 
 def _check_evidence(options: dict[str, Any]) -> None:

@@ -5,28 +5,43 @@ import os
 import platform
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
 from linnix_rec import __version__
 from linnix_rec.bpf.object import read_object
-from linnix_rec.capture.document import CaptureDocument, ClockSample, Filter, Host, ObjectFile, Started
+from linnix_rec.capture.document import (
+    CaptureDocument,
+    Channel,
+    ClockSample,
+    Filter,
+    Host,
+    ObjectFile,
+    Started,
+)
 from linnix_rec.capture.text import decode_bytes
 from linnix_rec.session import clock
 from linnix_rec.session.request import Request
-from linnix_rec.sources.sequencer import OBJECT_NAME, SequencerSource
+from linnix_rec.sources.source import Source
+
+#: The shipped object behind each source; the connector has none.
+OBJECT_NAMES: Final = {"sequencer": "sequencer", "ringbuf": "ringbuf", "perf": "perfbuf"}
 
 
-def first_document(request: Request, source: SequencerSource, now: ClockSample) -> CaptureDocument:
-    """The document of a recording whose programs have just been attached."""
+def first_document(
+    request: Request, source: Source, now: ClockSample, root_pid: int | None = None
+) -> CaptureDocument:
+    """The document of a recording whose programs have just been attached; `root_pid` is its tree's first."""
     return CaptureDocument(
         tool_version=__version__,
         capture_id=str(uuid.uuid4()),
         host=this_host(),
-        object=ObjectFile(OBJECT_NAME, hashlib.sha256(read_object(OBJECT_NAME)).hexdigest()),
+        object=_object(source.name),
         ring_slots=source.ring_slots,
-        filter=_filter(request),
+        filter=_filter(request, root_pid),
         started=Started(
             time=clock.rfc3339(now.realtime_ns),
             boot_ns=now.boot_ns,
@@ -36,7 +51,21 @@ def first_document(request: Request, source: SequencerSource, now: ClockSample) 
         clock=(now,),
         accounts_at_start=source.accounts(runs=request.prove, running=True),
         pin=request.pin,
+        source=source.name,
+        ordered=source.ordered,
+        channel=_channel(request, source),
     )
+
+
+def _object(source: str) -> ObjectFile | None:
+    name = OBJECT_NAMES.get(source)
+    return None if name is None else ObjectFile(name, hashlib.sha256(read_object(name)).hexdigest())
+
+
+def _channel(request: Request, source: Source) -> Channel | None:
+    if source.channel is None:
+        return None
+    return replace(source.channel, poll=request.channel.poll or "epoll")
 
 
 def this_host() -> Host:
@@ -52,7 +81,7 @@ def this_host() -> Host:
     )
 
 
-def _filter(request: Request) -> Filter:
+def _filter(request: Request, root_pid: int | None) -> Filter:
     command = tuple(decode_bytes(os.fsencode(word)) for word in request.command)
     if not request.argv:
         command = command[:1]
@@ -63,7 +92,7 @@ def _filter(request: Request) -> Filter:
     return Filter(
         mode=request.mode,
         command=command or None,
-        pid=request.pid,
+        pid=root_pid if request.pid is None else request.pid,
         argv=request.argv,
         redacted=request.redact is not None,
     )

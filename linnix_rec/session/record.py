@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from linnix_rec.capture.writer import CaptureWriter
     from linnix_rec.session.evidence import Evidence
     from linnix_rec.session.recording import Outcome
+    from linnix_rec.session.shadow import Shadow
     from linnix_rec.session.wakeup import Wakeup
-    from linnix_rec.sources.sequencer import SequencerSource
+    from linnix_rec.sources.source import Source
 
 STATUS_LOSS = 125
 
@@ -91,14 +92,12 @@ def followed(pid: int | None) -> Followed | None:
 def _record(request: Request, command: Command | None, root: Followed | None) -> int:
     # Imported only now: see above.
     from linnix_rec.capture.directory import check_directory, discard_capture, prepare_directory
-    from linnix_rec.session.beginning import redaction
     from linnix_rec.session.evidence import Evidence
+    from linnix_rec.session.opening import new_decoder, open_source
     from linnix_rec.session.recording import CAUGHT_SIGNALS, Recording
     from linnix_rec.session.taking_up import is_still_pinned
     from linnix_rec.session.wakeup import Wakeup
-    from linnix_rec.sources.decode import Decoder
     from linnix_rec.sources.pinned import check_free
-    from linnix_rec.sources.sequencer import SequencerSource, load_sequencer
 
     directory = output_path(request)
     check_directory(directory, request.force)
@@ -109,15 +108,9 @@ def _record(request: Request, command: Command | None, root: Followed | None) ->
         )
     if request.pin is not None:
         check_free(request.pin)
-    decoder = Decoder(
-        os.sysconf("SC_PAGE_SIZE"),
-        realtime_offset_ns=0,
-        with_argv=request.argv,
-        redact=redaction(request.redact),
-    )
-    loaded = load_sequencer(request.ring_slots, tree_only=request.tree_only, with_argv=request.argv)
     with (
-        SequencerSource(loaded, decoder) as source,
+        open_source(request, new_decoder(request)) as source,
+        _shadowed(request, directory, root) as shadow,
         Evidence(prove=request.prove, witnesses=request.witnesses) as evidence,
         Wakeup(CAUGHT_SIGNALS) as wakeup,
     ):
@@ -138,14 +131,41 @@ def _record(request: Request, command: Command | None, root: Followed | None) ->
             raise
         source.close()  # a command that outlives the recording is not slowed any longer
         _summarize(request, directory, outcome)
+        if shadow is not None:
+            _end_shadow(shadow, directory, now=outcome.stopped.reason not in ("command", "pid", "tree"))
         _outlast(command, wakeup)
     return _exit_status(request, outcome, command)
+
+
+@contextlib.contextmanager
+def _shadowed(request: Request, directory: Path, root: Followed | None) -> Iterator[Shadow | None]:
+    """A second recorder that records already, if one is wanted; its capture goes if ours could not begin."""
+    if request.shadow is None:
+        yield None
+        return
+    from linnix_rec.session.shadow import Shadow
+
+    shadow = Shadow(request, directory, None if root is None else root.pid)
+    try:
+        shadow.wait_for_recording()
+        yield shadow
+    except BaseException:
+        shadow.discard()
+        raise
+
+
+def _end_shadow(shadow: Shadow, directory: Path, *, now: bool) -> None:
+    complaint = shadow.end(now=now)
+    if complaint:
+        _tell(f"the shadow recorder failed: {complaint}")
+    else:
+        _tell(f"compare the two: linnix-rec reconcile {directory} {shadow.capture}")
 
 
 def begin(
     request: Request,
     directory: Path,
-    source: SequencerSource,
+    source: Source,
     evidence: Evidence,
     root: Followed | None,
 ) -> CaptureWriter:
@@ -156,7 +176,7 @@ def begin(
     from linnix_rec.session.beginning import first_document
     from linnix_rec.session.taking_up import root_of
     from linnix_rec.sources.pinned import Note, pin_directory
-    from linnix_rec.sources.sequencer import OBJECT_NAME
+    from linnix_rec.sources.sequencer import OBJECT_NAME, SequencerSource
 
     source.attach()
     if request.tree_only and root is not None:
@@ -164,7 +184,7 @@ def begin(
         if not request.command:
             source.adopt()
     evidence.attached(directory, owner())
-    document = first_document(request, source, clock.sample())
+    document = first_document(request, source, clock.sample(), None if root is None else root.pid)
     writer = CaptureWriter(
         directory,
         document,
@@ -176,6 +196,7 @@ def begin(
     )
     if request.pin is not None:
         process = None if root is None else root_of(root.pid)
+        assert isinstance(source, SequencerSource)
         note = Note(document, str(directory.absolute()), process, request.redact, read_object(OBJECT_NAME))
         source.pin_to(pin_directory(request.pin), note.dump())
     return writer
@@ -196,7 +217,7 @@ def _lower_privileges(request: Request, directory: Path, command: Command | None
         owner=owner(),
         has_command=command is not None,
         cgroup2=cgroup2_mount() is not None,
-        connector="connector" in request.witnesses,
+        connector="connector" in (*request.witnesses, request.source),
     )
     dropped = drop_privileges(capabilities_needed_later(remaining, held_capabilities()))
     for name in dropped.threads_beyond:

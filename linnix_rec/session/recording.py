@@ -22,7 +22,7 @@ from linnix_rec.session.request import Request
 from linnix_rec.session.status import Progress, StatusLine, enough_slots
 from linnix_rec.session.wakeup import Wakeup
 from linnix_rec.sources.pinned import End
-from linnix_rec.sources.sequencer import SequencerSource
+from linnix_rec.sources.source import Source
 
 READ_TICKETS: Final = 1 << 14  # at a time: 2 MiB of slots, which fit a core's cache while they are decoded
 IDLE_SECONDS: Final = 0.25
@@ -71,7 +71,7 @@ class Recording:
     def __init__(
         self,
         request: Request,
-        source: SequencerSource,
+        source: Source,
         writer: CaptureWriter,
         wakeup: Wakeup,
         evidence: Evidence,
@@ -87,8 +87,8 @@ class Recording:
         self._new_samples: list[ClockSample] = [self._clock] if writer.document.resumptions else []
         self._tree_looked = -TREE_SECONDS
         self._live_tasks = 0
-        self._idle_seconds = min(IDLE_SECONDS, source.ring_slots / 2 / PEAK_TICKETS_PER_SECOND)
-        source.decoder.realtime_offset_ns = _offset_ns(self._clock)
+        self._idle_seconds = idle_seconds(request.channel.poll, source.ring_slots)
+        source.realtime_offset_ns = _offset_ns(self._clock)
         self._before = _held_by(writer.document)
 
     def run(self, command: Command | None, root_pidfd: int | None) -> Outcome:
@@ -141,6 +141,9 @@ class Recording:
         self._manager.ready()
         if root_pidfd is not None:
             self._wakeup.watch(root_pidfd)
+        if self._request.channel.poll in (None, "epoll"):
+            for descriptor in self._source.descriptors:
+                self._wakeup.watch(descriptor)
 
     def _list_tasks(self) -> None:
         """List the tasks, and read on meanwhile: of a large host they may be more than the ring holds."""
@@ -246,7 +249,7 @@ class Recording:
         if abs(_offset_ns(sample) - _offset_ns(self._clock)) >= CLOCK_STEP_NS:
             self._clock = sample
             self._new_samples.append(sample)
-            self._source.decoder.realtime_offset_ns = _offset_ns(sample)
+            self._source.realtime_offset_ns = _offset_ns(sample)
 
     def _note_what_is_new(self, batch: pa.RecordBatch) -> None:
         """In the writer's thread, after each batch: what the next capture.json should also say."""
@@ -278,6 +281,8 @@ class Recording:
             self._list_tasks()
             with contextlib.suppress(LinnixRecError, OSError):  # whoever comes after then knows less, no more
                 self._source.note_end(End(stopped, self._listings).dump())
+        for descriptor in self._source.descriptors:
+            self._wakeup.unwatch(descriptor)
         self._evidence.detaching()
         self._source.detach()
         try:
@@ -339,7 +344,7 @@ class Recording:
             kept=pruned + sum(segment.rows for segment in document.segments),
             lost=self._before.lost + self._source.lost,
             largest_lap=self._source.largest_lap,
-            laps=self._source.issued // self._source.ring_slots,
+            laps=self._source.issued // self._source.ring_slots if self._source.ring_slots else 0,
             live_tasks=self._live_tasks,
             bytes_written=self._writer.bytes_written,
             failure=failure,
@@ -361,6 +366,15 @@ def _held_by(document: CaptureDocument) -> _Held:
         sum(segment.rows for segment in document.segments) + (sum(pruned.rows.values()) if pruned else 0),
         sum(segment.lost for segment in document.segments) + (sum(pruned.lost.values()) if pruned else 0),
     )
+
+
+def idle_seconds(poll: str | None, ring_slots: int) -> float:
+    """How long the source is left alone when it has nothing; unless it wakes us."""
+    if poll == "busy":
+        return 0.0
+    if poll is not None and poll != "epoll":
+        return int(poll) / 1000
+    return min(IDLE_SECONDS, ring_slots / 2 / PEAK_TICKETS_PER_SECOND) if ring_slots else IDLE_SECONDS
 
 
 def _offset_ns(sample: ClockSample) -> int:

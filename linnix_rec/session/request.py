@@ -15,6 +15,22 @@ FIRST_SEGMENT_SECONDS: Final = 1.0  # doubled with each: of a short recording th
 
 
 @dataclass(frozen=True)
+class ChannelOptions:
+    """How a source's channel is used; None where nothing was asked for.
+
+    size_bytes: of its buffer; of perf buffers, each
+    wakeup: when producers wake the reader: adaptive, none, force, every:N
+    poll: how the reader waits: epoll, busy, or milliseconds
+    merge: how perf's buffers become one: time, none
+    """
+
+    size_bytes: int | None = None
+    wakeup: str | None = None
+    poll: str | None = None
+    merge: str | None = None
+
+
+@dataclass(frozen=True)
 class Request:
     """One `linnix-rec record`.
 
@@ -32,6 +48,8 @@ class Request:
     argv: record arguments; redact: a pattern of what to take out of them
     segment_seconds: a segment is closed, and so durable, after this long
     keep_bytes, keep_seconds: old segments go, beyond so much or so long
+    source: where events come from; channel: how it is used
+    shadow: a second source, recorded beside, with its own options
     """
 
     command: tuple[str, ...] = ()
@@ -56,6 +74,10 @@ class Request:
     segment_seconds: float = SEGMENT_SECONDS
     keep_bytes: int | None = None
     keep_seconds: float | None = None
+    source: str = "sequencer"
+    channel: ChannelOptions = ChannelOptions()
+    shadow: str | None = None
+    shadow_channel: ChannelOptions = ChannelOptions()
 
     @property
     def tree_only(self) -> bool:

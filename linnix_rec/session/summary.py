@@ -25,12 +25,15 @@ def summary(request: Request, directory: Path, outcome: Outcome) -> Iterator[str
             )
     else:
         laps = f", {outcome.laps:,} laps of the ring" if outcome.laps else ""
-        loss = f"{outcome.lost:,} tickets lost" if outcome.lost else "nothing lost"
+        what = {"sequencer": "tickets", "connector": "messages"}.get(request.source, "events")
+        loss = f"{outcome.lost:,} {what} lost" if outcome.lost else "nothing lost"
         size = bytes_in_words(outcome.bytes_written)
         yield f"{outcome.events:,} events {in_time}, {loss}{laps}; {size} in {name}"
     if outcome.largest_lap:
         enough = enough_slots(request.ring_slots, outcome.largest_lap)
         yield f"the ring was too small for this load: try --ring-slots {enough}"
+    if outcome.lost and request.source != "sequencer":
+        yield "its buffer was too small for this load: try a larger --size, or --source sequencer"
     if request.tree_only and outcome.live_tasks > 0:
         what = "task" if outcome.live_tasks == 1 else "tasks"
         waitable = outcome.stopped.reason in ("command", "pid")

@@ -83,6 +83,7 @@ class BpfSource:
     name: str
     ordered = False
     pin: Path | None = None
+    ring_slots = 0
     largest_lap = 0
     channel: Channel | None = None
     descriptors: tuple[int, ...] = ()

@@ -24,7 +24,7 @@ class Source(Protocol):
     attached: what of it is attached, 0 for nothing
     pin: where it is pinned, if it is: then it goes on until `detach`, whoever lets go of it
     events, lost: rows that were read so far; events (or tickets) that stand in gaps so far
-    largest_lap: of a ring that is overwritten, the longest such gap in tickets
+    ring_slots: size of a ring that is overwritten, else 0; largest_lap: the longest gap of it, in tickets
     issued: events (or tickets) made so far; seq: the first not yet read; lag: how many are not read
     listed: how many `task` events there were
     """
@@ -38,6 +38,7 @@ class Source(Protocol):
     pin: Path | None
     events: int
     lost: int
+    ring_slots: int
     largest_lap: int
 
     @property
@@ -87,3 +88,7 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of it: unless it is pinned, that ends it."""
+
+    def __enter__(self) -> Source: ...
+
+    def __exit__(self, *exception: object) -> None: ...

@@ -1,0 +1,96 @@
+"""Which source a recording reads, made as it was asked for. Knows each source's options, and reads none."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from typing import TYPE_CHECKING, Final
+
+from linnix_rec.errors import UsageError
+from linnix_rec.session.request import ChannelOptions, Request
+
+if TYPE_CHECKING:
+    from linnix_rec.sources.decode import Decoder
+    from linnix_rec.sources.source import Source
+
+#: The options that each source has a use for, as ChannelOptions names them.
+USES: Final = {
+    "sequencer": {"poll"},
+    "ringbuf": {"size_bytes", "wakeup", "poll"},
+    "perf": {"size_bytes", "wakeup", "poll", "merge"},
+    "connector": {"size_bytes", "poll"},
+}
+OPTION_NAMES: Final = {"size_bytes": "size"}
+
+#: As a reader of the BPF ring buffer would take; of perf buffers, for each CPU; of the connector, twice this.
+DEFAULT_BYTES: Final = {"ringbuf": 16 << 20, "perf": 1 << 20, "connector": 64 << 20}
+
+
+def check_options(source: str, options: ChannelOptions) -> None:
+    """Raise UsageError for what this source has no use for."""
+    for field in fields(options):
+        if getattr(options, field.name) is not None and field.name not in USES[source]:
+            name = OPTION_NAMES.get(field.name, field.name)
+            users = [f"--source {other}" for other, uses in USES.items() if field.name in uses]
+            raise UsageError(f"--{name} means nothing to the {source}: it is for {' or '.join(users)}")
+    if source == "sequencer" and options.poll == "epoll":
+        raise UsageError("the sequencer wakes nobody: --poll takes busy, or milliseconds such as 10")
+
+
+def open_source(request: Request, decoder: Decoder) -> Source:
+    """Load what the request asks for; nothing is attached yet. Raises LinnixRecError."""
+    options = request.channel
+    check_options(request.source, options)
+    size_bytes = options.size_bytes or DEFAULT_BYTES.get(request.source, 0)
+    if request.source == "ringbuf":
+        from linnix_rec.sources.ringbuf import RingbufSource, load_ringbuf
+
+        return RingbufSource(
+            load_ringbuf(
+                size_bytes,
+                wakeup=options.wakeup or "adaptive",
+                tree_only=request.tree_only,
+                with_argv=request.argv,
+            ),
+            decoder,
+        )
+    if request.source == "perf":
+        from linnix_rec.sources.perf import PerfSource, load_perf
+
+        return PerfSource(
+            load_perf(
+                size_bytes,
+                wakeup=options.wakeup or "adaptive",
+                tree_only=request.tree_only,
+                with_argv=request.argv,
+            ),
+            decoder,
+            merge=options.merge or "time",
+        )
+    if request.source == "connector":
+        from linnix_rec.session.beginning import redaction
+        from linnix_rec.sources.connector_source import ConnectorSource
+
+        return ConnectorSource(
+            buffer_bytes=size_bytes,
+            tree_only=request.tree_only,
+            with_argv=request.argv,
+            redact=redaction(request.redact),
+        )
+    from linnix_rec.sources.sequencer import SequencerSource, load_sequencer
+
+    loaded = load_sequencer(request.ring_slots, tree_only=request.tree_only, with_argv=request.argv)
+    return SequencerSource(loaded, decoder)
+
+
+def new_decoder(request: Request) -> Decoder:
+    """What turns slots into rows, as this request wants them."""
+    from linnix_rec.session.beginning import redaction
+    from linnix_rec.sources.decode import Decoder
+
+    return Decoder(
+        os.sysconf("SC_PAGE_SIZE"),
+        realtime_offset_ns=0,
+        with_argv=request.argv,
+        redact=redaction(request.redact),
+    )

@@ -1,0 +1,43 @@
+"""Each source takes its own options, and says of the others whose they are."""
+
+from __future__ import annotations
+
+import pytest
+
+from linnix_rec.errors import UsageError
+from linnix_rec.session.opening import USES, check_options
+from linnix_rec.session.recording import IDLE_SECONDS, idle_seconds
+from linnix_rec.session.request import ChannelOptions
+
+GIVEN = {"size_bytes": 1 << 20, "wakeup": "none", "poll": "busy", "merge": "none"}
+
+
+@pytest.mark.parametrize("source", USES)
+@pytest.mark.parametrize("option", GIVEN)
+def test_an_option_is_taken_by_those_who_use_it(source: str, option: str) -> None:
+    options = ChannelOptions(**{option: GIVEN[option]})
+    if option in USES[source]:
+        check_options(source, options)
+        return
+    with pytest.raises(UsageError, match=f"--{option.removesuffix('_bytes')} means nothing to the {source}"):
+        check_options(source, options)
+
+
+def test_the_sequencer_can_t_be_waited_for() -> None:
+    with pytest.raises(UsageError, match="wakes nobody: --poll takes busy, or milliseconds"):
+        check_options("sequencer", ChannelOptions(poll="epoll"))
+
+
+@pytest.mark.parametrize(
+    ("poll", "ring_slots", "seconds"),
+    [
+        ("busy", 1 << 20, 0.0),
+        ("10", 1 << 20, 0.01),
+        ("epoll", 0, IDLE_SECONDS),
+        (None, 0, IDLE_SECONDS),
+        (None, 1 << 20, IDLE_SECONDS),
+        (None, 1 << 10, (1 << 9) / (1 << 20)),
+    ],
+)
+def test_an_idle_source_is_left_alone_for_so_long(poll: str | None, ring_slots: int, seconds: float) -> None:
+    assert idle_seconds(poll, ring_slots) == seconds
