@@ -205,14 +205,29 @@ def rows_to_batch(rows: Sequence[Row]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(list(rows), schema=EVENT_SCHEMA)
 
 
+def arrived(story: Story, *places: int) -> list[Row]:
+    """Give a story's rows as they arrived through a channel without tickets: those at `places`, in turn.
+
+    Places count from 0; the rows after the last are those that are not named, in their order.
+    """
+    rest = [row for place, row in enumerate(story.rows) if place not in places]
+    rows = [*(story.rows[place] for place in places), *rest]
+    seq, numbered = story.first_seq, []
+    for row in rows:
+        numbered.append({**row, "seq": seq, "slots": 0 if row["kind"] == "gap" else 1})
+        seq += row["lost"] if row["kind"] == "gap" else 1
+    return numbered
+
+
 def consistent_accounts(rows: Sequence[Row]) -> Accounts:
     """Give the kernel-side counts that agree with these rows; tickets before them were all published."""
     first_seq = min((row["seq"] for row in rows), default=0)
     counts = Counter(row["kind"] for row in rows)
     lost = {
         reason: sum(row["lost"] for row in rows if row.get("reason") == reason)
-        for reason in ("lapped", "abandoned")
+        for reason in ("lapped", "abandoned", "dropped")
     }
+    lost["abandoned"] += lost["dropped"]  # as its producer saw it
     captured = sum(row["slots"] for row in rows)
     # Which events the lost tickets were is nobody's knowledge: here they were single-slot forks.
     events = {kind: EventAccount(counts[kind], 0, counts[kind], 0) for kind in KINDS if kind != "gap"}
@@ -254,7 +269,10 @@ def write_capture(
     rows_per_segment: int | None = None,
     **document_changes: Any,
 ) -> Path:
-    """Write a story or rows as a capture and give its path; accounts agree with the rows unless given."""
+    """Write a story or rows as a capture and give its path; accounts agree with the rows unless given.
+
+    Nobody counts for the process connector: a capture with it as its `source` has none.
+    """
     rows = story.rows if isinstance(story, Story) else story
     attached = story.attached_boot_ns if isinstance(story, Story) else ATTACHED_BOOT_NS
     first_seq = story.first_seq if isinstance(story, Story) else (rows[0]["seq"] if rows else 0)
@@ -269,7 +287,9 @@ def write_capture(
     if finished:
         last_ns = max((row["boot_ns"] for row in rows if row.get("boot_ns") is not None), default=attached)
         stopped = Stopped("command", "sh ended with status 0", "2026-09-21T14:17:00Z", last_ns + 1000)
-        writer.close(stopped, consistent_accounts(rows) if accounts is None else accounts)
+        if accounts is None and document_changes.get("source") != "connector":
+            accounts = consistent_accounts(rows)
+        writer.close(stopped, accounts)
     else:
         writer.abandon()
     return directory

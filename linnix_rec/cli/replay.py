@@ -25,7 +25,7 @@ _MICROSECONDS_MATTER_NS = 100 * 10**9
     short_help="Show who started whom, and how each ended.",
     epilog=f"""\b
 While it reads, it checks that the order is causal (birth, death, parent, once; see 'verify') and says on
-stderr what it found.
+stderr what it found. Of a source without tickets that is the order of arrival, which proves none.
 
 \b
 Exit status:
@@ -99,13 +99,18 @@ def _read(capture: Capture) -> tuple[Lineage, tuple[RuleResult, ...]]:
     """Read all of a capture once, for its lineage and for the causal rules."""
     from linnix_rec.capture.schema import EVENT_SCHEMA
     from linnix_rec.proof.causality import CausalCheck
+    from linnix_rec.proof.inversions import arrival_check
     from linnix_rec.proof.rows import CAUSAL_COLUMNS
     from linnix_rec.replay.lineage import LineageBuilder
     from linnix_rec.replay.rows import COLUMNS
 
-    check = CausalCheck(
-        capture.document.births_known_from_ns,
-        lambda: capture.batches(CAUSAL_COLUMNS, batch_rows=_BATCH_ROWS),
+    document = capture.document
+    check = (
+        CausalCheck(
+            document.births_known_from_ns, lambda: capture.batches(CAUSAL_COLUMNS, batch_rows=_BATCH_ROWS)
+        )
+        if document.ordered
+        else arrival_check(capture)
     )
     builder = LineageBuilder()
     columns = [name for name in EVENT_SCHEMA.names if name in {*COLUMNS, *CAUSAL_COLUMNS}]
@@ -138,11 +143,13 @@ def _style(capture: Capture, output: Path | None, *, everybody: bool) -> TreeSty
 
 def _report(capture: Capture, lineage: Lineage, rules: tuple[RuleResult, ...]) -> int:
     """Say on stderr how many lives are whole and whether the order is causal; give the exit status."""
+    from linnix_rec.proof.verdict import lost_unit
     from linnix_rec.report.chains import tally_line
     from linnix_rec.report.verdict import Counts, causal_line
 
-    tally = lineage.tally(capture.document.births_known_from_ns)
-    reading.say(tally_line(tally))
-    counts = Counts(lineage.events, tally.lost_tickets, capture.missing_tickets)
+    document = capture.document
+    tally = lineage.tally(document.births_known_from_ns)
+    reading.say(tally_line(tally, lost_unit(document.source, ordered=document.ordered)))
+    counts = Counts(lineage.events, tally.lost_tickets, capture.missing_tickets, document.ordered)
     reading.say(causal_line(rules, counts, str(capture.path)))
     return reading.status_of_reading(capture) or (0 if all(rule.holds for rule in rules) else 1)

@@ -52,7 +52,7 @@ Exit status:
 
 \b
 Examples:
-  linnix-rec show build.lrec                       every event, in the kernel's order
+  linnix-rec show build.lrec                       every event, in order
   linnix-rec show --summary build.lrec             how many, how fast, which commands, what was lost
   linnix-rec show --kind exec --comm 'cc*'         what the compiler was started with
   linnix-rec show --pid 1234 --since +2s           a process, from two seconds on
@@ -91,7 +91,8 @@ Examples:
 def command(
     capture: Path | None, form: str, limit: int | None, summary: bool, follow: bool, **wanted: Any
 ) -> int:
-    """Print the events of CAPTURE in the order in which the kernel numbered them.
+    """Print the events of CAPTURE in the order in which the kernel numbered them; those of a source without
+    tickets (record --source) as they arrived.
 
     Events lost from the capture stand at their place as gaps, whichever process is asked for, since a gap
     may hide any event. A capture that is being recorded shows what its closed segments hold.

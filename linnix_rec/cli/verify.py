@@ -33,10 +33,12 @@ The rules:
   connector the kernel's process connector told of the same events (record --witness connector)
   expect    the digest is the one that was noted elsewhere (--expect)
 Where a gap may hide the missing half, a rule counts "unknown", which is no violation.
+Of a source without tickets (record --source ringbuf, perf, connector) birth, death, parent and once judge
+the rows as they arrived, and there is no sequence, and nobody alive.
 
 \b
 Exit status (of several captures, the highest):
-  0  proven; for a source without tickets: causal, completeness unknown
+  0  proven; of a source without tickets: causal, and nothing that is known to be lost
   1  readable, but wrong, incomplete or unfinished
   2  wrong usage    3  a capture can't be read
 

@@ -5,6 +5,9 @@ counted an event; what it saw it left out or claimed tickets for; what was claim
 row; and all tickets issued are in rows and gaps. Nobody of these counts for another: runs are the
 kernel's statistics (`--prove`), `seen`, `filtered`, `claimed` and `abandoned` are the programs' (events,
 an event having 1 to 16 tickets), `issued` is the ring's, and the rows are the file's.
+
+Of a channel without tickets all are events: what was claimed was offered to it, and what it refused was
+abandoned and is lost in gaps. The channel itself may count what it lost (perf does).
 """
 
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ from linnix_rec.proof.tickets import TicketCheck
 from linnix_rec.proof.verdict import Identity, RuleResult, judged
 
 _NOTE: Final = "counters; issued, published, abandoned and lost are tickets, the kinds' counters are events"
+_NOTE_CHANNEL: Final = "counters, all of events; abandoned are those for which the channel had no room"
 _NOTE_RUNNING: Final = "counters, read while events went on: bounds instead of sums"
 
 #: What each program counts (bpf_obj/sequencer.bpf.c); others make no events.
@@ -40,6 +44,8 @@ def check_account(document: CaptureDocument, tickets: TicketCheck) -> RuleResult
         return RuleResult("account", unknown=1, note="the recording was not finished: there are no counters")
     if document.stopped is not None and document.stopped.reason == FAILURE:
         return RuleResult("account", unknown=1, note="the recording failed: more was counted than kept")
+    if not document.ordered:
+        return judged("account", _channel_sums(document, accounts, tickets), tickets.end_seq, _NOTE_CHANNEL)
     if accounts.running:
         return judged("account", _bounds(document, accounts, tickets), tickets.end_seq, _NOTE_RUNNING)
     return judged("account", _sums(document, accounts, tickets), tickets.end_seq, _NOTE)
@@ -68,6 +74,37 @@ def _sums(document: CaptureDocument, accounts: Accounts, tickets: TicketCheck) -
     if document.pruned is not None:
         cut = document.pruned.end_seq - removed.first_seq
         yield Identity("tickets before the cut", cut, "=", removed.tickets, "removed by retention")
+    yield from _nothing_escaped(document, accounts)
+
+
+def _channel_sums(document: CaptureDocument, accounts: Accounts, tickets: TicketCheck) -> Iterator[Identity]:
+    """What holds between counters at rest, if the source numbers no events."""
+    removed = _Removed(document)
+    yield from _runs(accounts)
+    for kind in _EVENT_KINDS:
+        events = accounts.events.get(kind, _NOTHING)
+        yield Identity(f"{kind}s seen", events.seen, "=", _kept(events), "filtered + claimed")
+        rows = tickets.rows[kind] + removed.rows(kind)
+        yield Identity(
+            f"{kind}s claimed - abandoned", events.claimed - events.abandoned, "=", rows, f"{kind} rows"
+        )
+    claimed = sum(events.claimed for events in accounts.events.values())
+    yield Identity("events offered", accounts.issued, "=", claimed, "claimed, of all kinds")
+    ended = accounts.published + accounts.abandoned
+    yield Identity("events taken + abandoned", ended, "=", accounts.issued, "events offered")
+    abandoned = sum(events.abandoned for events in accounts.events.values())
+    yield Identity("events abandoned", accounts.abandoned, "=", abandoned, "abandoned, of all kinds")
+    lost = tickets.lost_tickets + removed.lost
+    yield Identity("events lost in gaps", lost, "=", accounts.abandoned, "events abandoned")
+    if accounts.channel_lost is not None:
+        # Perf tells of a loss when it has room again, so it may not tell of the last.
+        yield Identity(
+            "lost by the channel's own count",
+            accounts.channel_lost,
+            "<=",
+            accounts.abandoned,
+            "events abandoned",
+        )
     yield from _nothing_escaped(document, accounts)
 
 

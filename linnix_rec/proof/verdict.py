@@ -72,6 +72,24 @@ class RuleResult:
 
 
 @dataclass(frozen=True)
+class Inversions:
+    """Rows that arrived on the wrong side of another row of their task.
+
+    births: forks, execs and exits before the fork of who acts
+    deaths, parents: execs, forks after the exit of who acts
+    """
+
+    births: int
+    deaths: int
+    parents: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.births + self.deaths + self.parents
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What `verify` came to: the rules in the order they are reported, and the capture's own figures.
 
@@ -79,6 +97,10 @@ class Verdict:
     inversion is how far a row's boot_ns lies before the latest of any row before it, in ns: timestamps
     are read after the ticket, so this is no violation. `failure` is why the recorder gave up, as it noted
     itself; empty if it stopped in order.
+
+    A `source` that is not `ordered` numbers no events: `seq` counts arrivals, `lost_tickets` are events (or
+    the process connector's messages), and `inversions` are counted. `counted` says that there are counters
+    of the kernel to hold against the rows.
 
     `pruned` is what retention removed before the events here, `resumptions` how often a later recorder
     took up the recording, `pin` the name under which its ring outlives a recorder. `digest` is the
@@ -97,6 +119,9 @@ class Verdict:
     resumptions: int = 0
     pin: str | None = None
     digest: str | None = None
+    source: str = "sequencer"
+    counted: bool = True
+    inversions: Inversions | None = None
 
     @property
     def holds(self) -> bool:
@@ -110,6 +135,11 @@ class Verdict:
         return self.holds and in_order and self.ordered and self.lost_tickets == 0
 
     @property
+    def lost_unit(self) -> str:
+        """What is counted as lost, in the singular."""
+        return lost_unit(self.source, ordered=self.ordered)
+
+    @property
     def summary(self) -> str:
         """The verdict in a few words, the worst reason first."""
         if not self.holds:
@@ -119,16 +149,25 @@ class Verdict:
             return f"not proven: the recording failed: {self.failure}"
         if not self.finished:
             return "not proven: the recording was not finished"
-        if not self.ordered:
-            return "causal; completeness unknown"
         if self.lost_tickets:
-            return f"not whole: {self.lost_tickets} tickets lost in {self.gaps} gaps"
-        return "proven"
+            return f"not whole: {self.lost_tickets} {self.lost_unit}s lost in {self.gaps} gaps"
+        if self.ordered:
+            return "proven"
+        if self.counted:
+            return "causal; complete by the kernel's counts, order not proven"
+        return "causal; completeness unknown"
 
     def exit_status(self, allow_loss: bool = False) -> int:
         """Give verify's exit status: 0 proven, or as far as the source can be, else 1."""
         whole = allow_loss or self.lost_tickets == 0
         return 0 if self.holds and self.finished and not self.failure and whole else 1
+
+
+def lost_unit(source: str, *, ordered: bool) -> str:
+    """Give what a source's gaps count, in the singular."""
+    if ordered:
+        return "ticket"
+    return "message" if source == "connector" else "event"
 
 
 @dataclass

@@ -15,6 +15,7 @@ from linnix_rec.proof.alive import check_alive, end_listing
 from linnix_rec.proof.causality import CausalCheck
 from linnix_rec.proof.connector import check_connector
 from linnix_rec.proof.evidence import capture_digest, check_expected
+from linnix_rec.proof.inversions import ArrivalCheck, arrival_check
 from linnix_rec.proof.rows import CAUSAL_COLUMNS
 from linnix_rec.proof.tickets import GAP_COLUMNS, TICKET_COLUMNS, TicketCheck
 from linnix_rec.proof.verdict import RuleResult, Tally, Verdict
@@ -36,23 +37,24 @@ def verify_capture(
 ) -> Verdict:
     """Check a capture against every rule; raises UnreadableCaptureError.
 
-    `progress` is called with the number of rows of each batch read. Of a source without tickets
-    `sequence` and `account` are not judged. The digest is computed `with_digest`, or if another one is
-    `expected` (as `proof.evidence` gives it): then the rule `expect` says whether it is that.
+    `progress` is called with the number of rows of each batch read. Of a source without tickets the rows
+    are judged as they arrived: there is no `sequence`, no `alive`, and an `account` only if the kernel counts
+    for it. The digest is computed `with_digest`, or if another one is `expected` (as `proof.evidence` gives
+    it): then the rule `expect` says whether it is that.
     """
     _keep_freed_memory()
     document = capture.document
     tickets = TicketCheck(document.kept_from_seq)
-    causality = CausalCheck(
-        document.births_known_from_ns, lambda: capture.batches(CAUSAL_COLUMNS, batch_rows=BATCH_ROWS)
-    )
-    alive = _AliveInPassing(capture, causality)
+    causality = _InOrder(capture) if document.ordered else arrival_check(capture)
     for batch in _batches(capture, progress):
         tickets.feed(batch)
-        alive.feed(batch)
-    rules = [*causality.results(), *alive.results(), check_digest(capture)]
+        causality.feed(batch)
+    rules = [*causality.results(), check_digest(capture)]
     if document.ordered:
-        rules = [tickets.result(), *rules, check_account(document, tickets)]
+        rules = [tickets.result(), *rules]
+    counted = document.accounts is not None
+    if document.ordered or counted or document.stopped is None:
+        rules.append(check_account(document, tickets))
     if document.perf is not None:
         rules.append(check_perf(document, document.perf, tickets.end_seq))
     if document.connector is not None:
@@ -73,14 +75,21 @@ def verify_capture(
         resumptions=len(document.resumptions),
         pin=document.pin,
         digest=digest,
+        source=document.source,
+        counted=counted,
+        inversions=causality.inversions() if isinstance(causality, ArrivalCheck) else None,
     )
 
 
-class _AliveInPassing:
-    """Feeds the causal check, and stops it where the tasks are listed, to compare."""
+class _InOrder:
+    """The causal check, stopped where the tasks are listed, to compare them with those that live by then."""
 
-    def __init__(self, capture: Capture, causality: CausalCheck) -> None:
-        self._capture, self._causality = capture, causality
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+        self._causality = CausalCheck(
+            capture.document.births_known_from_ns,
+            lambda: capture.batches(CAUSAL_COLUMNS, batch_rows=BATCH_ROWS),
+        )
         self._listing = end_listing(capture.document)
         self._result: RuleResult | None = None
 
@@ -96,10 +105,11 @@ class _AliveInPassing:
         self._causality.feed(batch)
 
     def results(self) -> tuple[RuleResult, ...]:
-        """Give the rule's result, if there is a listing at the end."""
+        """Give the causal rules, and *alive* if there is a listing at the end."""
+        causal = self._causality.results()
         if self._listing is not None and self._result is None:
             self._compare(self._listing)
-        return () if self._result is None else (self._result,)
+        return causal if self._result is None else (*causal, self._result)
 
     def _compare(self, listing: Listing) -> None:
         self._result = check_alive(self._capture, listing, self._causality.standing())

@@ -27,8 +27,8 @@ def chain(process: Process) -> str:
     return f"pid {process.pid}  {_ARROW.join(links)}{took}"
 
 
-def tally_line(tally: Tally) -> str:
-    """Say how many lives are whole, and why the others are not."""
+def tally_line(tally: Tally, lost_unit: str = "ticket") -> str:
+    """Say how many lives are whole, and why the others are not; `lost_unit` is what the gaps count."""
     reasons = [
         (tally.existed_before, "existed before"),
         (tally.still_running, "still ran at the end"),
@@ -38,7 +38,7 @@ def tally_line(tally: Tally) -> str:
     line = f"{words.counted(tally.processes, 'process', 'processes')}: {tally.whole:,} whole (fork to exit)"
     line += f"; {others}" if others else ""
     if tally.lost_tickets:
-        line += f"; {words.counted(tally.lost_tickets, 'ticket')} lost, which may hide forks and exits"
+        line += f"; {words.counted(tally.lost_tickets, lost_unit)} lost, which may hide forks and exits"
     return line
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from linnix_rec.capture.document import CaptureDocument
+from linnix_rec.capture.document import CaptureDocument, Channel
 from linnix_rec.capture.text import printable
+from linnix_rec.proof.verdict import lost_unit
 from linnix_rec.replay.summary import Summary
 from linnix_rec.report import words
 from linnix_rec.report.ink import PLAIN, Ink
@@ -51,15 +52,25 @@ def _facts(
     threads = words.counted(summary.threads_born, "thread")
     yield "born", f"{words.counted(summary.processes_born, 'process', 'processes')} and {threads}"
     if summary.gaps or not missing_tickets:
-        yield "lost", _lost(summary)
+        yield "lost", _lost(summary, lost_unit(document.source, ordered=document.ordered))
     if missing_tickets:
-        yield "missing", f"{words.counted(missing_tickets, 'ticket')}, with the segments that held them"
-    if document.accounts:
+        what = words.counted(missing_tickets, "ticket" if document.ordered else "event")
+        yield "missing", f"{what}, with the segments that held them"
+    if document.channel:
+        yield "channel", _channel(document.source, document.channel)
+    elif document.accounts:
         laps = words.counted(document.accounts.laps, "lap")
         yield "ring", f"{words.counted(document.ring_slots, 'slot')}, {laps}"
     inversion = words.duration(summary.largest_inversion_ns)
-    yield "inversion", f"timestamps run back by at most {inversion} (seq is the order)"
+    order = "seq is the order" if document.ordered else "seq is the order of arrival, which proves none"
+    yield "inversion", f"timestamps run back by at most {inversion} ({order})"
     yield from _commands(summary.commands)
+
+
+def _channel(source: str, channel: Channel) -> str:
+    buffers = f"{words.size(channel.bytes)} in {words.counted(channel.buffers, 'buffer')}"
+    used = [("wake-ups", channel.wakeup), ("polled", channel.poll), ("merged", channel.merge)]
+    return printable(", ".join([source, buffers, *(f"{how}: {what}" for how, what in used if what)]))
 
 
 def _recorded(document: CaptureDocument) -> str:
@@ -102,12 +113,12 @@ def _per_second(events: int, lasted_ns: int) -> str:
     return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
 
 
-def _lost(summary: Summary) -> str:
+def _lost(summary: Summary, unit: str) -> str:
     if not summary.gaps:
         return "nothing"
     reasons = words.joined(f"{count:,} {printable(reason)}" for reason, count in summary.lost.most_common())
-    tickets = words.counted(sum(summary.lost.values()), "ticket")
-    return f"{tickets} in {words.counted(summary.gaps, 'gap')}: {reasons}"
+    lost = words.counted(sum(summary.lost.values()), unit)
+    return f"{lost} in {words.counted(summary.gaps, 'gap')}: {reasons}"
 
 
 def _commands(commands: Mapping[str, int]) -> Iterator[tuple[str, str]]:

@@ -33,6 +33,7 @@ _PF_KTHREAD: Final = 0x200000
 _GAP_REASONS: Final = {
     "lapped": "lapped: overwritten before they were read",
     "abandoned": "abandoned: their slots were taken",
+    "dropped": "dropped: the channel had no room for them",
 }
 
 Event = Mapping[str, Any]
@@ -154,7 +155,9 @@ def _task_detail(event: Event) -> str:
 def _gap_detail(event: Event) -> str:
     reason = event.get("reason", "")
     why = _GAP_REASONS.get(reason) or printable(reason)
-    return f"{words.counted(event.get('lost', 0), 'ticket')} lost ({why})"
+    # Only a channel without tickets drops; of the process connector these are messages.
+    unit = "event" if reason == "dropped" else "ticket"
+    return f"{words.counted(event.get('lost', 0), unit)} lost ({why})"
 
 
 _DETAILS: Final = {

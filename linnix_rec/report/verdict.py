@@ -57,8 +57,7 @@ def verdict_lines(
             yield from _offence_lines(rule, ink)
     yield from map(ink.faint, _history(verdict))
     if verdict.largest_inversion_ns:
-        inversion = words.duration(verdict.largest_inversion_ns)
-        yield ink.faint(f"timestamps run back by up to {inversion}: no violation, seq is the order")
+        yield ink.faint(_timestamps(verdict))
     yield ink.good(conclude(proof)) if proof.status == 0 else ink.bad(conclude(proof))
     yield from next_steps(verdict, proof.capture)
 
@@ -73,6 +72,13 @@ def _offence_lines(rule: RuleResult, ink: Ink) -> Iterator[str]:
 
 def _has_evidence(rule: RuleResult) -> bool:
     return any(part in identity.name for identity in rule.identities for part in _EVIDENCE)
+
+
+def _timestamps(verdict: Verdict) -> str:
+    inversion = f"timestamps run back by up to {words.duration(verdict.largest_inversion_ns)}"
+    if verdict.ordered:
+        return f"{inversion}: no violation, seq is the order"
+    return f"{inversion}: seq is the order of arrival, which proves none"
 
 
 def _history(verdict: Verdict) -> Iterator[str]:
@@ -106,7 +112,7 @@ def conclude(proof: Proof) -> str:
     if verdict.proven:
         return f"proven: {events}, {verdict.lost_tickets:,} lost, in causal order"
     if proof.status == 0 and not verdict.lost_tickets:
-        return f"causal; completeness unknown, for its source numbers no events: {events}"
+        return f"{verdict.summary}: {events}"
     verb = "accepted with loss" if proof.status == 0 else "not proven"
     return f"{verb}: {'; '.join(_reasons(verdict))} ({events})"
 
@@ -117,7 +123,7 @@ def _reasons(verdict: Verdict) -> Iterator[str]:
         yield words.joined(f"{rule.name} is violated {_times(rule.violated)}" for rule in broken)
     if verdict.lost_tickets:
         gaps = words.counted(verdict.gaps, "gap")
-        yield f"{words.counted(verdict.lost_tickets, 'ticket')} lost in {gaps}"
+        yield f"{words.counted(verdict.lost_tickets, verdict.lost_unit)} lost in {gaps}"
     if verdict.failure:
         yield f"the recording failed: {printable(verdict.failure)}"
     elif not verdict.finished:
@@ -144,17 +150,22 @@ def next_steps(verdict: Verdict, capture: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a reader met: events, tickets lost in gaps, and tickets missing with their segments."""
+    """What a reader met: events, tickets lost in gaps, and tickets missing with their segments.
+
+    A source that is not `ordered` numbers no events: a `seq` then is an arrival's number.
+    """
 
     events: int
     lost_tickets: int
     missing_tickets: int = 0
+    ordered: bool = True
 
     def __str__(self) -> str:
         told = words.counted(self.events, "event")
         if self.missing_tickets:
             with_it = "its segment" if self.missing_tickets == 1 else "their segments"
-            told += f", {words.counted(self.missing_tickets, 'ticket')} missing with {with_it}"
+            what = words.counted(self.missing_tickets, "ticket" if self.ordered else "event")
+            told += f", {what} missing with {with_it}"
         if self.lost_tickets or not self.missing_tickets:
             told += f", {self.lost_tickets:,} lost"
         return told
@@ -167,10 +178,11 @@ def causal_line(rules: Sequence[RuleResult], counts: Counts, capture: str) -> st
         unknown = sum(rule.unknown for rule in rules)
         doubt = f" ({unknown:,} unknown for what a gap may hide)" if unknown else ""
         so_far = "causal as far as it is there" if counts.missing_tickets else "causal"
+        so_far += "" if counts.ordered else ", order not proven"
         return f"{so_far}: {counts}, {words.joined(rule.name for rule in rules)} hold{doubt}"
     where = words.joined(map(_violation, broken))
     if counts.missing_tickets:
-        where += ", as the missing tickets may explain"
+        where += f", as the missing {'tickets' if counts.ordered else 'events'} may explain"
     return f"not causal: {where} ({counts}); next: linnix-rec verify {words.quoted(capture)}"
 
 
@@ -215,10 +227,12 @@ def _proof_object(proof: Proof) -> dict[str, Any]:
         "proven": verdict.proven,
         "finished": verdict.finished,
         "failure": verdict.failure or None,
+        "source": verdict.source,
         "ordered": verdict.ordered,
         "events": dict(verdict.events),
         "lost_tickets": verdict.lost_tickets,
         "gaps": verdict.gaps,
+        "inversions": asdict(verdict.inversions) if verdict.inversions else None,
         "largest_inversion_ns": verdict.largest_inversion_ns,
         "resumptions": verdict.resumptions,
         "pruned": asdict(verdict.pruned) if verdict.pruned else None,
@@ -230,7 +244,9 @@ def _proof_object(proof: Proof) -> dict[str, Any]:
 def _outcome(proof: Proof, verdict: Verdict) -> str:
     if verdict.proven:
         return "proven"
-    return "accepted" if proof.status == 0 else "not proven"
+    if proof.status == 0:
+        return "accepted" if verdict.lost_tickets else "causal"
+    return "not proven"
 
 
 def _rule_object(rule: RuleResult) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from click.testing import CliRunner, Result
 
+from linnix_rec.capture.document import Channel
 from linnix_rec.cli import main
-from tests.story import Story, write_capture
+from tests.story import Row, Story, arrived, write_capture
 
 
 def story(*, lost: int = 0, twice: bool = False) -> Story:
@@ -176,3 +177,76 @@ def test_verbose_prints_each_identity_with_both_sides(whole: Path) -> None:
     assert "filtered + claimed" not in verify(whole).stdout
     told = [line.split() for line in verify("-v", whole).stdout.splitlines()]
     assert ["forks", "seen", "1", "=", "1", "filtered", "+", "claimed"] in told
+
+
+# ---- sources without tickets -----------------------------------------------------------------------------
+
+
+def unnumbered(directory: Path, rows: list[Row], source: str = "perf") -> Path:
+    channel = Channel(1 << 17, 2, "watermark", "100 ms", "time")
+    return write_capture(directory / f"{source}.lrec", rows, source=source, ordered=False, channel=channel)
+
+
+def test_a_whole_capture_of_perf_is_causal_and_no_more(tmp_path: Path) -> None:
+    path = unnumbered(tmp_path, arrived(story()))
+    result = verify(path)
+    assert result.exit_code == 0
+    printed = result.stdout.splitlines()
+    assert printed[-1] == "causal; complete by the kernel's counts, order not proven: 5 events"
+    assert [line.split()[0] for line in printed[:-1]] == [
+        *("birth", "death", "parent", "once", "digest", "account")
+    ]
+    assert verify(unnumbered(tmp_path, arrived(story()), "connector")).stdout.splitlines()[-1] == (
+        "causal; completeness unknown: 5 events"
+    )
+
+
+def test_an_inversion_is_named_with_where_to_look(tmp_path: Path) -> None:
+    path = unnumbered(tmp_path, arrived(story(), 2))
+    result = verify("--allow-loss", path)
+    assert result.exit_code == 1
+    assert "            seq 0: exec of task 101 before its fork (seq 2)" in result.stdout.splitlines()
+    assert result.stdout.splitlines()[-2:] == [
+        "not proven: birth is violated once (5 events)",
+        f"look there: linnix-rec show --seq 0:10 {path}",
+    ]
+
+
+def test_what_perf_lost_is_told_in_events(tmp_path: Path) -> None:
+    told = story()
+    told.gap(3, "dropped")
+    path = unnumbered(tmp_path, arrived(told))
+    assert verify(path).exit_code == 1
+    assert "not proven: 3 events lost in 1 gap (5 events)" in verify(path).stdout
+    assert verify("--allow-loss", path).exit_code == 0
+
+
+def test_readers_claim_no_order_of_a_source_without_tickets(tmp_path: Path) -> None:
+    told = story()
+    told.gap(3, "dropped")
+    path = unnumbered(tmp_path, arrived(told))
+    shown = CliRunner().invoke(main, ["show", str(path)]).stdout
+    assert "3 events lost (dropped: the channel had no room for them)" in shown
+    summary = CliRunner().invoke(main, ["show", "--summary", str(path)]).stdout.splitlines()
+    assert "lost        3 events in 1 gap: 3 dropped" in summary
+    assert (
+        "channel     perf, 128 KiB in 2 buffers, wake-ups: watermark, polled: 100 ms, merged: time" in summary
+    )
+    assert summary[-2].endswith("(seq is the order of arrival, which proves none)")
+    replayed = CliRunner().invoke(main, ["replay", str(path)])
+    assert replayed.exit_code == 0
+    assert replayed.stderr.splitlines()[-2:] == [
+        (
+            "linnix-rec: 2 processes: 1 whole (fork to exit); 1 existed before; "
+            "3 events lost, which may hide forks and exits"
+        ),
+        "linnix-rec: causal, order not proven: 5 events, 3 lost, birth, death, parent and once hold",
+    ]
+
+
+def test_replay_ends_1_on_inversions_and_shows_the_tree_all_the_same(tmp_path: Path) -> None:
+    path = unnumbered(tmp_path, arrived(story(), 3, 2))
+    replayed = CliRunner().invoke(main, ["replay", str(path)])
+    assert replayed.exit_code == 1
+    assert "true" in replayed.stdout
+    assert "not causal: birth is violated 2 times (first at seq 0)" in replayed.stderr

@@ -229,3 +229,66 @@ def test_a_relation_is_told_as_it_reads() -> None:
     identity = Identity("forks seen", 3, "<=", 2, "forks counted")
     assert (identity.holds, identity.name) == (False, "forks seen <= forks counted")
     assert str(identity) == "forks seen: 3, more than forks counted: 2"
+
+
+# ---- channels without tickets ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dropping(tmp_path: Path) -> Path:
+    """A capture of perf, which lost two forks of three."""
+    story = Story()
+    shell = story.task(100)
+    child = story.fork(shell, 101)
+    story.exec(child, "/bin/true")
+    story.gap(2, "dropped")
+    story.exit(child)
+    return write_capture(tmp_path / "p.lrec", story, source="perf", ordered=False)
+
+
+def test_a_channel_s_counters_make_a_chain_to_the_rows(dropping: Path) -> None:
+    result = rule(verify_capture(open_capture(dropping)), "account")
+    assert result.holds
+    told = {str(each.name): (each.left, each.right) for each in result.identities}
+    assert told["forks seen = filtered + claimed"] == (3, 3)
+    assert told["forks claimed - abandoned = fork rows"] == (1, 1)
+    assert told["events offered = claimed, of all kinds"] == (6, 6)
+    assert told["events taken + abandoned = events offered"] == (6, 6)
+    assert told["events abandoned = abandoned, of all kinds"] == (2, 2)
+    assert told["events lost in gaps = events abandoned"] == (2, 2)
+    assert not any("ticket" in name for name in told)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (
+            {"abandoned": 1, "published": 5},
+            {"events abandoned = abandoned, of all kinds", "events lost in gaps = events abandoned"},
+        ),
+        ({"issued": 7, "published": 5}, {"events offered = claimed, of all kinds"}),
+        ({"channel_lost": 3}, {"lost by the channel's own count <= events abandoned"}),
+        ({"recursion_misses": {"on_exec": 1}}, {"recursion misses of on_exec = none"}),
+    ],
+)  # fmt: skip
+def test_a_channel_s_counter_that_disagrees_is_named(
+    dropping: Path, wrong: dict[str, object], named: set[str]
+) -> None:
+    result = with_accounts(dropping, lambda accounts: replace(accounts, **wrong))  # type: ignore[arg-type]
+    assert set(broken(result)) == named
+
+
+def test_what_the_channel_says_itself_it_lost_is_a_bound(dropping: Path) -> None:
+    result = with_accounts(dropping, lambda accounts: replace(accounts, channel_lost=1))
+    (identity,) = [each for each in result.identities if each.left_name.startswith("lost by the channel")]
+    assert (identity.left, identity.relation, identity.right, result.holds) == (1, "<=", 2, True)
+
+
+def test_runs_are_held_against_a_channel_s_counters_too(dropping: Path) -> None:
+    result = with_accounts(dropping, lambda accounts: replace(accounts, run_counts={"on_newtask": 4}))
+    assert broken(result) == ["runs of on_newtask = forks seen"]
+
+
+def test_an_unfinished_channel_s_counters_are_unknown(tmp_path: Path) -> None:
+    path = write_capture(tmp_path / "p.lrec", a_story(), finished=False, source="perf", ordered=False)
+    assert rule(verify_capture(open_capture(path)), "account").unknown == 1

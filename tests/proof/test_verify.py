@@ -10,8 +10,9 @@ import pytest
 from linnix_rec.capture.document import Accounts, CaptureDocument
 from linnix_rec.capture.reader import open_capture
 from linnix_rec.proof import Verdict, verify_capture
+from linnix_rec.proof.verdict import Inversions
 from tests.proof import mutations
-from tests.story import CLONE_THREAD, Story, Task, write_capture
+from tests.story import CLONE_THREAD, Row, Story, Task, arrived, write_capture
 
 RULES = ("sequence", "birth", "death", "parent", "once", "digest", "account")
 
@@ -202,12 +203,60 @@ def test_what_a_gap_may_hide_is_unknown(tmp_path: Path) -> None:
     assert birth.first[0].seq == story.rows[-1]["seq"]
 
 
-def test_a_source_without_tickets_is_judged_by_cause_alone(tmp_path: Path) -> None:
+def unnumbered(directory: Path, rows: list[Row], source: str = "perf", **changes: Any) -> Verdict:
+    return verdict_on(write_capture(directory / "a.lrec", rows, ordered=False, source=source, **changes))
+
+
+def test_the_process_connector_is_judged_by_cause_alone(tmp_path: Path) -> None:
     rows = [dict(row, seq=row["seq"] * 2) for row in a_shell_session().rows]
-    verdict = verdict_on(write_capture(tmp_path / "a.lrec", rows, ordered=False, source="connector"))
+    verdict = unnumbered(tmp_path, rows, "connector")
     assert [rule.name for rule in verdict.rules] == ["birth", "death", "parent", "once", "digest"]
-    assert (verdict.proven, verdict.exit_status()) == (False, 0)
+    assert (verdict.proven, verdict.exit_status(), verdict.lost_unit) == (False, 0, "message")
     assert verdict.summary == "causal; completeness unknown"
+
+
+def test_a_counting_source_without_tickets_is_judged_by_its_accounts_too(tmp_path: Path) -> None:
+    story = a_shell_session()
+    verdict = unnumbered(tmp_path, arrived(story))
+    assert [rule.name for rule in verdict.rules] == ["birth", "death", "parent", "once", "digest", "account"]
+    assert (verdict.proven, verdict.holds, verdict.exit_status()) == (False, True, 0)
+    assert verdict.summary == "causal; complete by the kernel's counts, order not proven"
+    assert verdict.inversions == Inversions(0, 0, 0)
+
+
+def test_inversions_of_a_source_without_tickets_are_counted_and_named(tmp_path: Path) -> None:
+    story = a_shell_session()
+    make = next(place for place, row in enumerate(story.rows) if row.get("child_tid") == 110)
+    verdict = unnumbered(tmp_path, arrived(story, make + 1, make + 2))
+    assert broken(verdict) == {"birth": 0}
+    assert verdict.inversions == Inversions(births=2, deaths=0, parents=0)
+    assert verdict.exit_status(allow_loss=True) == 1
+    assert verdict.summary == "not proven: birth broken"
+
+
+def test_what_a_source_without_tickets_lost_ends_1_unless_allowed(tmp_path: Path) -> None:
+    story = a_shell_session()
+    story.gap(3, "dropped")
+    verdict = unnumbered(tmp_path, arrived(story))
+    assert (verdict.holds, verdict.lost_tickets, verdict.lost_unit) == (True, 3, "event")
+    assert (verdict.exit_status(), verdict.exit_status(allow_loss=True)) == (1, 0)
+    assert verdict.summary == "not whole: 3 events lost in 1 gaps"
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_an_act_whose_fork_may_be_in_what_was_cut_off_is_unknown(tmp_path: Path, finished: bool) -> None:
+    story = a_shell_session()
+    story.rows = [row for row in story.rows if row.get("child_tid") != 110]
+    verdict = unnumbered(tmp_path, arrived(story), finished=finished)
+    birth = next(rule for rule in verdict.rules if rule.name == "birth")
+    assert (birth.violated, birth.unknown) == ((3, 0) if finished else (0, 3))
+    assert verdict.inversions == Inversions(0, 0, 0)
+
+
+def test_a_listing_at_the_end_is_not_compared_where_seq_is_arrival(tmp_path: Path) -> None:
+    story = a_listed_session()
+    path = write_capture(tmp_path / "a.lrec", story, ordered=False, source="ringbuf")
+    assert "alive" not in [rule.name for rule in verdict_on(path).rules]
 
 
 def test_the_largest_inversion_is_reported_and_no_violation(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ import json
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
+import pytest
+
 from linnix_rec.capture.document import Pruned
-from linnix_rec.proof.verdict import Identity, Offence, RuleResult, Verdict
+from linnix_rec.proof.verdict import Identity, Inversions, Offence, RuleResult, Verdict
 from linnix_rec.report.layout import columns_of
 from linnix_rec.report.verdict import (
     Counts,
@@ -81,9 +83,59 @@ def test_unfinished_and_unnumbered_captures_say_what_they_are() -> None:
         "what came after the last closed segment may still be in the ring (1,234 events)"
     )
     assert pinned[-1] == "go on with it, if its recorder died: linnix-rec record --resume 'a b.lrec'"
-    assert lines(replace(PROVEN, ordered=False), 0)[-1] == (
-        "causal; completeness unknown, for its source numbers no events: 1,234 events"
+
+
+UNNUMBERED = replace(PROVEN, source="perf", ordered=False, inversions=Inversions(0, 0, 0))
+
+
+def test_a_source_without_tickets_is_never_called_in_order() -> None:
+    assert lines(UNNUMBERED, 0)[-1] == (
+        "causal; complete by the kernel's counts, order not proven: 1,234 events"
     )
+    uncounted = replace(UNNUMBERED, source="connector", counted=False)
+    assert lines(uncounted, 0)[-1] == "causal; completeness unknown: 1,234 events"
+    assert lines(replace(UNNUMBERED, largest_inversion_ns=3200), 0)[-2] == (
+        "timestamps run back by up to 3.20 µs: seq is the order of arrival, which proves none"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "unit"), [("perf", "events"), ("ringbuf", "events"), ("connector", "messages")]
+)
+def test_what_a_source_without_tickets_lost_is_told_in_its_own_unit(source: str, unit: str) -> None:
+    lossy = replace(UNNUMBERED, source=source, counted=source != "connector", lost_tickets=17, gaps=2)
+    assert lines(lossy, 1)[-2] == f"not proven: 17 {unit} lost in 2 gaps (1,234 events)"
+    assert lines(lossy, 0)[-2] == f"accepted with loss: 17 {unit} lost in 2 gaps (1,234 events)"
+    assert lossy.summary == f"not whole: 17 {unit} lost in 2 gaps"
+
+
+def test_inversions_are_named_and_counted() -> None:
+    broken = replace(UNNUMBERED, rules=(DEATH,), inversions=Inversions(0, 3, 1))
+    assert lines(broken, 1)[-2] == "not proven: death is violated 4 times (1,234 events)"
+    (told,) = json.loads(json_verdicts([Proof("a.lrec", 1, broken)]))["captures"]
+    assert (told["verdict"], told["source"], told["ordered"]) == ("not proven", "perf", False)
+    assert told["inversions"] == {"births": 0, "deaths": 3, "parents": 1}
+    assert told["rules"][0]["first"][0]["seq"] == 117
+
+
+def test_json_and_junit_of_a_source_without_tickets_claim_no_proof() -> None:
+    lossy = replace(UNNUMBERED, lost_tickets=17, gaps=2)
+    proofs = [Proof("a", 0, UNNUMBERED), Proof("b", 0, lossy), Proof("c", 1, lossy), Proof("d", 0, PROVEN)]
+    told = json.loads(json_verdicts(proofs))["captures"]
+    assert [(each["verdict"], each["proven"]) for each in told] == [
+        ("causal", False), ("accepted", False), ("not proven", False), ("proven", True)
+    ]  # fmt: skip
+    assert told[3]["inversions"] is None
+    suites = ET.fromstring(junit_verdicts(proofs))  # noqa: S314
+    assert [suite.get("failures") for suite in suites] == ["0", "0", "1", "0"]
+
+
+def test_causal_line_claims_no_order_of_a_source_without_tickets() -> None:
+    counts = Counts(1234, 0, ordered=False)
+    assert causal_line((RuleResult("birth"), RuleResult("death")), counts, "a.lrec") == (
+        "causal, order not proven: 1,234 events, 0 lost, birth and death hold"
+    )
+    assert str(Counts(1234, 2, 1, ordered=False)) == "1,234 events, 1 event missing with its segment, 2 lost"
 
 
 def test_notes_are_cut_to_the_terminal() -> None:
