@@ -6,7 +6,7 @@ import os
 from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
-from linnix_rec.errors import UsageError
+from linnix_rec.errors import RecordingError, UsageError
 from linnix_rec.session.request import ChannelOptions, Request
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ OPTION_NAMES: Final = {"size_bytes": "size"}
 #: As a reader of the BPF ring buffer would take; of perf buffers, for each CPU; of the connector, twice this.
 DEFAULT_BYTES: Final = {"ringbuf": 16 << 20, "perf": 1 << 20, "connector": 64 << 20}
 
+_OFFER: Final = "without BPF, `record --source connector` takes what the kernel tells of forks, execs and exits by netlink"
+
 
 def check_options(source: str, options: ChannelOptions) -> None:
     """Raise UsageError for what this source has no use for."""
@@ -38,9 +40,34 @@ def check_options(source: str, options: ChannelOptions) -> None:
 
 
 def open_source(request: Request, decoder: Decoder) -> Source:
-    """Load what the request asks for; nothing is attached yet. Raises LinnixRecError."""
+    """Load what the request asks for; nothing is attached yet. Raises LinnixRecError.
+
+    Where BPF can't work and the process connector could, the error names it; it is never taken by itself.
+    """
+    check_options(request.source, request.channel)
+    try:
+        return _open(request, decoder)
+    except RecordingError as error:
+        if request.source != "connector" and _only_the_connector_works():
+            raise RecordingError(f"{error}; {_OFFER}") from error
+        raise
+
+
+def _only_the_connector_works() -> bool:
+    from linnix_rec.bpf.btf import read_vmlinux
+    from linnix_rec.bpf.host import CAP_NET_ADMIN, read_host, requirements
+
+    try:
+        host = read_host(read_vmlinux())
+    except RecordingError as error:
+        host = read_host(None, str(error))
+    lacking = any(requirement.required and not requirement.met for requirement in requirements(host))
+    ours = not host.user_namespace and not host.pid_namespace and host.connector
+    return lacking and ours and bool(host.capabilities >> CAP_NET_ADMIN & 1)
+
+
+def _open(request: Request, decoder: Decoder) -> Source:
     options = request.channel
-    check_options(request.source, options)
     size_bytes = options.size_bytes or DEFAULT_BYTES.get(request.source, 0)
     if request.source == "ringbuf":
         from linnix_rec.sources.ringbuf import RingbufSource, load_ringbuf

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from linnix_rec.errors import UsageError
+from linnix_rec.errors import RecordingError, UsageError
+from linnix_rec.session import opening
 from linnix_rec.session.opening import USES, check_options
 from linnix_rec.session.recording import IDLE_SECONDS, idle_seconds
-from linnix_rec.session.request import ChannelOptions
+from linnix_rec.session.request import ChannelOptions, Request
 
 GIVEN = {"size_bytes": 1 << 20, "wakeup": "none", "poll": "busy", "merge": "none"}
 
@@ -41,3 +42,41 @@ def test_the_sequencer_can_t_be_waited_for() -> None:
 )
 def test_an_idle_source_is_left_alone_for_so_long(poll: str | None, ring_slots: int, seconds: float) -> None:
     assert idle_seconds(poll, ring_slots) == seconds
+
+
+@pytest.mark.parametrize(
+    ("source", "works", "offered"),
+    [
+        ("sequencer", True, True),
+        ("sequencer", False, False),
+        ("perf", True, True),
+        ("connector", True, False),
+    ],
+)
+def test_the_connector_is_offered_where_bpf_can_t_work_and_it_could(
+    source: str, works: bool, offered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(request: Request, decoder: object) -> None:
+        raise RecordingError("this kernel has no BTF")
+
+    monkeypatch.setattr(opening, "_open", refuse)
+    monkeypatch.setattr(opening, "_only_the_connector_works", lambda: works)
+    with pytest.raises(RecordingError) as refused:
+        opening.open_source(Request(source=source), decoder=None)  # type: ignore[arg-type]
+    assert ("--source connector" in str(refused.value)) == offered
+
+
+def test_a_host_that_lacks_bpf_and_has_the_connector_is_told_from_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import linnix_rec.bpf.btf
+    import linnix_rec.bpf.host
+
+    def no_btf() -> None:
+        raise RecordingError("no BTF")
+
+    assert not opening._only_the_connector_works() or linnix_rec.bpf.host.read_host(None).btf_bytes is None
+    monkeypatch.setattr(linnix_rec.bpf.btf, "read_vmlinux", no_btf)
+    host = linnix_rec.bpf.host.read_host(None)
+    ours = host.connector and not (host.user_namespace or host.pid_namespace)
+    assert opening._only_the_connector_works() == (ours and bool(host.capabilities >> 12 & 1))
