@@ -22,8 +22,9 @@ time that it is taken over; each but the last of these is such a leader's, and t
 failed unseen. More exits than that break *once*, as a second fork does.
 
 What is not there at all is judged by existence, for a source without numbers knows no place of its losses:
-an act of a young task without a fork is a violation if nothing was lost, else unknown. Memory is some 100
-bytes a row.
+an act of a young task without a fork is a violation if nothing was lost, else unknown. An act whose task has
+no start, as the process connector tells none and its recorder missed the birth, is unknown. Memory is some
+100 bytes a row.
 """
 
 from dataclasses import replace
@@ -53,14 +54,13 @@ Flags = NDArray[np.bool_]
 class Acts(NamedTuple):
     """Forks, execs and exits by who acts, columns (n,).
 
-    named: its start is known; may_wait: exit of a leader before its last thread; takes_over: exec that did
+    may_wait: exit of a leader before its last thread; takes_over: exec by a thread that becomes the leader
     """
 
     seq: Seqs
     kind: NDArray[np.uint8]
     tid: Tids
     start_ns: Seqs
-    named: Flags
     may_wait: Flags
     takes_over: Flags
 
@@ -71,14 +71,13 @@ class Births(NamedTuple):
     seq: Seqs
     tid: Tids
     start_ns: Seqs
-    named: Flags
 
 
 _NO_SEQ: Final = np.zeros(0, np.uint64)
 _NO_TID: Final = np.zeros(0, np.int32)
 _NO_FLAG: Final = np.zeros(0, np.bool_)
-_NOBODY: Final = Acts(_NO_SEQ, np.zeros(0, np.uint8), _NO_TID, _NO_SEQ, _NO_FLAG, _NO_FLAG, _NO_FLAG)
-_UNBORN: Final = Births(_NO_SEQ, _NO_TID, _NO_SEQ, _NO_FLAG)
+_NOBODY: Final = Acts(_NO_SEQ, np.zeros(0, np.uint8), _NO_TID, _NO_SEQ, _NO_FLAG, _NO_FLAG)
+_UNBORN: Final = Births(_NO_SEQ, _NO_TID, _NO_SEQ)
 
 
 class ArrivalCheck:
@@ -92,14 +91,17 @@ class ArrivalCheck:
         self._births_known_from_ns = births_known_from_ns
         self._lossy = lossy
         self._acts, self._births = [_NOBODY], [_UNBORN]
+        self._nameless = 0
         self._arrivals: _Arrivals | None = None
 
     def feed(self, batch: pa.RecordBatch) -> None:
         """Take the next rows; columns besides `ARRIVAL_COLUMNS` are not needed."""
         kind = columns.kind_codes(batch)
         self._lossy |= bool((kind == GAP).any())
-        self._acts.append(_acts_of(batch, kind))
+        acts = _acts_of(batch, kind)
+        self._acts.append(acts)
         self._births.append(_births_of(batch, kind))
+        self._nameless += _count((kind >= FORK) & (kind <= EXIT)) - acts.seq.size
         self._arrivals = None
 
     def inversions(self) -> Inversions:
@@ -109,7 +111,9 @@ class ArrivalCheck:
     def results(self) -> tuple[RuleResult, ...]:
         """Give the four results for all rows."""
         found = self._all()
-        return (found.birth(self._lossy), found.death(), found.parent(), found.once(self._lossy))
+        birth = found.birth(self._lossy)
+        birth = replace(birth, checked=birth.checked + self._nameless, unknown=birth.unknown + self._nameless)
+        return (birth, found.death(), found.parent(), found.once(self._lossy))
 
     def _all(self) -> "_Arrivals":
         if self._arrivals is None:
@@ -154,7 +158,7 @@ class _Arrivals:
         born, ended = _mask(self._of_births, self._count), _mask(self._of_acts[final], self._count)
 
         has_birth = born[self._of_acts]
-        young = acts.named & (acts.start_ns > np.uint64(births_known_from_ns))
+        young = acts.start_ns > np.uint64(births_known_from_ns)
         self._judged = young | has_birth
         self._unborn = young & ~has_birth
         self._early = has_birth & (acts.seq < self._birth_seq[self._of_acts])
@@ -252,16 +256,9 @@ def _heads(*columns_of_rows: NDArray[Any]) -> Flags:
 
 
 def _numbered(acts: Acts, births: Births) -> tuple[Numbers, Numbers, int]:
-    """Number the tasks; give the number of each act's and of each birth's, and how many tasks there are.
-
-    A task is (tid, start_ns). Where rows lack a start, as the process connector's, the births of a tid tell
-    one task of that tid from the next.
-    """
+    """Number the tasks; give the number of each act's and of each birth's, and how many tasks there are."""
     tid = np.concatenate((acts.tid, births.tid))
-    if acts.named.all() and births.named.all():
-        start_ns = np.concatenate((acts.start_ns, births.start_ns))
-    else:
-        start_ns = _births_so_far(tid, np.concatenate((acts.seq, births.seq)), acts.seq.size)
+    start_ns = np.concatenate((acts.start_ns, births.start_ns))
     order = np.lexsort((tid, start_ns))
     heads = _heads(tid[order], start_ns[order])
     numbers = np.empty(order.size, np.intp)
@@ -269,20 +266,8 @@ def _numbered(acts: Acts, births: Births) -> tuple[Numbers, Numbers, int]:
     return numbers[: acts.seq.size], numbers[acts.seq.size :], _count(heads)
 
 
-def _births_so_far(tid: Tids, seq: Seqs, acts: int) -> Seqs:
-    """Give how often each mention's tid was born up to there; births are the mentions behind the acts."""
-    order = np.lexsort((seq, tid))
-    born = order >= acts
-    births = np.cumsum(born)
-    first = np.flatnonzero(_heads(tid[order]))
-    earlier: Numbers = np.repeat((births - born)[first], np.diff(first, append=order.size))
-    so_far = np.empty(order.size, np.uint64)
-    so_far[order] = births - earlier
-    return so_far
-
-
 def _acts_of(batch: pa.RecordBatch, kind: NDArray[np.uint8]) -> Acts:
-    at = np.flatnonzero((kind == FORK) | (kind == EXEC) | (kind == EXIT))
+    at = np.flatnonzero((kind >= FORK) & (kind <= EXIT) & columns.valid(batch, "start_ns"))
     kind = kind[at]
     tid, tgid, old_tid = (columns.int32(batch, name)[at] for name in ("tid", "tgid", "old_tid"))
     # Null is "not known to be the last": a leader then may be waiting.
@@ -292,17 +277,15 @@ def _acts_of(batch: pa.RecordBatch, kind: NDArray[np.uint8]) -> Acts:
         kind,
         tid,
         columns.uint64(batch, "start_ns")[at],
-        columns.valid(batch, "start_ns")[at],
         (kind == EXIT) & (tid == tgid) & ~last,
         (kind == EXEC) & (old_tid != tid) & columns.valid(batch, "old_tid")[at],
     )
 
 
 def _births_of(batch: pa.RecordBatch, kind: NDArray[np.uint8]) -> Births:
-    at = np.flatnonzero(kind == FORK)
+    at = np.flatnonzero((kind == FORK) & columns.valid(batch, "child_start_ns"))
     return Births(
         columns.uint64(batch, "seq")[at],
         columns.int32(batch, "child_tid")[at],
         columns.uint64(batch, "child_start_ns")[at],
-        columns.valid(batch, "child_start_ns")[at],
     )
