@@ -27,6 +27,7 @@ DEFAULT_RUNS: Final = {
     "latency": 3,
     "overhead": 3,
     "hugepages": 5,
+    "dynamic": 1,
 }
 
 

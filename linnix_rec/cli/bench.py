@@ -188,6 +188,13 @@ def hugepages(**options: Any) -> None:
     _measure("hugepages", **options)
 
 
+@command.command(short_help="Whether a ring buffer's record can have any size.")
+@_common
+def dynamic(**options: Any) -> None:
+    """Ask this kernel's verifier whether a record's size may be known only at run time."""
+    _measure("dynamic", **options)
+
+
 def _measure(
     what: str, *, runs: int | None, form: str, output: Path | None, records: bool = True, **options: Any
 ) -> None:

@@ -25,7 +25,7 @@ OPTION_NAMES: Final = {"size_bytes": "size"}
 #: As a reader of the BPF ring buffer would take; of perf buffers, for each CPU; of the connector, twice this.
 DEFAULT_BYTES: Final = {"ringbuf": 16 << 20, "perf": 1 << 20, "connector": 64 << 20}
 
-_OFFER: Final = "without BPF, `record --source connector` takes what the kernel tells of forks, execs and exits by netlink"
+_OFFER: Final = "without BPF, `record --source connector` takes what the kernel tells by netlink"
 
 
 def check_options(source: str, options: ChannelOptions) -> None:
