@@ -15,6 +15,10 @@ _WAYS = {
     "reserve": "bpf_ringbuf_reserve() of the filename's length",
     "output": "bpf_ringbuf_output() of the filename's length",
 }
+_NOTE = (
+    "A reservation must be of a constant size. Either reserve the largest, or put the record together elsewhere"
+    " and copy it in, as `record --source ringbuf` does with execs."
+)
 
 
 def measure(runs: int, tell: Tell) -> Iterator[Table]:  # noqa: ARG001 - the verifier says it once
@@ -28,10 +32,7 @@ def measure(runs: int, tell: Tell) -> Iterator[Table]:  # noqa: ARG001 - the ver
         "a ring buffer's record whose size is known only at run time",
         ("way", "verifier", "because"),
         tuple(rows),
-        (
-            "A reservation must be of a constant size. Either reserve the largest, or put the record together"
-            " elsewhere and copy it in, as `record --source ringbuf` does with execs.",
-        ),
+        (_NOTE,),
     )
 
 
