@@ -16,7 +16,7 @@ _WAYS = {
     "output": "bpf_ringbuf_output() of the filename's length",
 }
 _NOTE = (
-    "A reservation must be of a constant size. Either reserve the largest, or put the record together elsewhere"
+    "A reservation must be of a constant size. Reserve the largest, or put the record together elsewhere"
     " and copy it in, as `record --source ringbuf` does with execs."
 )
 
