@@ -1,0 +1,126 @@
+"""Reads events out of the memory of a BPF ring buffer. Knows no kernel: any memory in its layout will do.
+
+Producers reserve in order: they write a header whose length is marked busy, then release `producer_pos`.
+They commit in any order, by exchanging the length for one without the mark. The consumer takes records up to
+the first that is busy, and gives room back by `consumer_pos` (kernel/bpf/ringbuf.c).
+
+    record   u32 length (bit 31 busy, bit 30 discarded), u32 page, the bytes; up to a multiple of 8
+    event    1 to 16 slots of 128 bytes, of which the first begins with a stamp of 0
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from linnix_rec.ring.cursor import SPAN_MAX, Slots, Words
+from linnix_rec.ring.fence import load_fence
+from linnix_rec.ring.records import (
+    SLOT_BYTES,
+    WORD_BYTES,
+    Octets,
+    Records,
+    are_slots,
+    copied_slots,
+    follow,
+)
+
+BUSY: Final = 1 << 31
+DISCARDED: Final = 1 << 30
+HEADER_BYTES: Final = 8
+#: The least that is looked at in one go; the longest record has to fit.
+_LEAST_BYTES: Final = 2 * (HEADER_BYTES + SPAN_MAX * SLOT_BYTES)
+
+
+@dataclass(frozen=True)
+class RingbufMemory:
+    """What producers and the consumer share; positions count bytes from the beginning, and never wrap.
+
+    consumer_pos: (1,) uint64, ours to write; producer_pos: (1,) uint64
+    octets: (2 * size,) uint8, the buffer twice in a row, so that no record is in pieces; size a power of two
+    """
+
+    consumer_pos: Words
+    producer_pos: Words
+    octets: Octets
+    headers: npt.NDArray[np.uint32] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.size < WORD_BYTES or self.size & (self.size - 1) or len(self.octets) != 2 * self.size:
+            raise ValueError(f"{len(self.octets)} bytes are not twice a power of two")
+        object.__setattr__(self, "headers", self.octets.view(np.uint32))
+
+    @property
+    def size(self) -> int:
+        return len(self.octets) // 2
+
+    def produced(self) -> int:
+        """Up to here records are reserved."""
+        return int(self.producer_pos[0])
+
+
+class RingbufCursor:
+    """Takes events out, in the order in which room was reserved for them. For one consumer only.
+
+    The order of its loads and stores, on any processor:
+    - `producer_pos` before headers: what it was released behind, a header that says at least busy, is there.
+    - a length that is not busy before the bytes behind it: the exchange that cleared the mark released them.
+    - the copied bytes before `consumer_pos`: a producer that sees it may write there.
+    Between each pair stands `load_fence`. Where it does anything, it releases a lock and takes it again:
+    no load before it sinks below the release, no load or store behind it rises above the acquisition. And
+    a store that numpy makes of an aligned word is one store.
+
+    What is not ordered is `consumer_pos` before the next load of `producer_pos`. A producer that commits
+    between the two may see the old one, and, if it wakes only who has caught up, not wake: epoll_wait(2) is
+    then to be given a time. (poll(2) looks at both each time.)
+    """
+
+    def __init__(self, memory: RingbufMemory, dtype: np.dtype[Any]) -> None:
+        self.memory = memory
+        self.position = int(memory.consumer_pos[0])
+        self._dtype = dtype
+
+    def read(self, limit: int, until: int | None = None) -> Slots:
+        """Take some `limit` events, if so many are committed before the position `until`; (n,) slots."""
+        produced = self.memory.produced() if until is None else until
+        load_fence()
+        wanted_bytes = max(limit * (HEADER_BYTES + SLOT_BYTES), _LEAST_BYTES)
+        begin = (self.position & (self.memory.size - 1)) // WORD_BYTES
+        end = begin + min(produced - self.position, wanted_bytes) // WORD_BYTES
+        records = follow(begin, end, self._guesses(begin, end), self._look)
+        if not len(records):
+            return np.zeros(0, self._dtype)
+        load_fence()
+        slots = self._copied(records)
+        load_fence()
+        self.position += (int(records.ends[-1]) - begin) * WORD_BYTES
+        self.memory.consumer_pos[0] = self.position
+        return slots
+
+    def _guesses(self, begin: int, end: int) -> Records:
+        """Words that could be the header of a committed event: the next would be a stamp."""
+        lengths = self.memory.headers[2 * begin : 2 * end : 2]
+        places = np.flatnonzero(are_slots(lengths))
+        places = places[places < end - begin - 1]
+        stamps = self.memory.octets.view(np.uint64)[begin + 1 : end]
+        places = places[stamps[places] == 0]
+        # Read again, into our own memory: what is proven is what was read.
+        sure = lengths[places]
+        ours = are_slots(sure)
+        places = places[ours] + begin
+        return Records(places, places + 1 + sure[ours].astype(np.int64) // WORD_BYTES)
+
+    def _look(self, at: int) -> int:
+        length = int(self.memory.headers[2 * at])
+        if length & BUSY:
+            return at
+        return at + 1 + -(-(length & ~DISCARDED) // WORD_BYTES)
+
+    def _copied(self, records: Records) -> Slots:
+        """Their events. What was discarded, or is no event of ours, is passed over."""
+        lengths = self.memory.headers[2 * records.begins]
+        events = records.only(are_slots(lengths))
+        spans = (events.ends - events.begins - 1) * WORD_BYTES // SLOT_BYTES
+        begins_bytes = events.begins * WORD_BYTES + HEADER_BYTES
+        return copied_slots(self.memory.octets, begins_bytes, spans, self._dtype)
