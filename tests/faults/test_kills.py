@@ -29,6 +29,7 @@ from tests.kernel.conftest import has_begun, wait_until
 
 pytestmark = pytest.mark.kernel
 
+REAPER = Path(__file__).parent / "reaper.py"
 KILLS = int(os.environ.get("LINNIX_REC_KILLS", "5"))
 LAPS = 10 if KILLS >= 50 else 0
 LONGEST_READING_S = 7.0 if LAPS else 1.5
@@ -62,7 +63,8 @@ class Kill:
 class Storm:
     """`stress-ng --fork 2` under a name of its own, by which perf(1) counts its forks and exits.
 
-    It waits for `rage`; `pid` is the tree's root, and ends with it.
+    It waits for `rage`; `pid` is the tree's root, and ends after the last of it: perf counts until its child
+    ends, and an orphan of stress-ng's may outlive that, so its child is one that reaps all.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -73,8 +75,8 @@ class Storm:
         fork = ["-e", "sched:sched_process_fork", "--filter", f'parent_comm == "{self.comm}"']
         exit_ = ["-e", "sched:sched_process_exit", "--filter", f'comm == "{self.comm}"']
         stress = [program, "--keep-name", "--fork", "2", "--quiet", "--timeout", "1h"]
-        perf = ["perf", "stat", "-a", "-x,", "-o", self._counts, *fork, *exit_, "--", *stress]
-        waiting = ["/bin/sh", "-c", 'read go; exec "$@"', "sh", *perf]
+        perf = ["perf", "stat", "-a", "-x,", "-o", self._counts, *fork, *exit_]
+        waiting = ["/bin/sh", "-c", 'read go; exec "$@"', "sh", *perf, "--", sys.executable, REAPER, *stress]
         self._perf = subprocess.Popen(waiting, stdin=subprocess.PIPE, start_new_session=True)
         self.pid = self._perf.pid
 
