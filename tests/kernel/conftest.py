@@ -78,11 +78,20 @@ def born(fork: Row) -> tuple[int, int]:
     return fork["child_tid"], fork["child_start_ns"]
 
 
-def wait_until(holds: Callable[[], bool], what: str) -> None:
+def wait_until(
+    holds: Callable[[], bool], what: str, *, meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    """Look until it holds, with something to be done between looks."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not holds():
         assert time.monotonic() < deadline, f"waited in vain: {what}"
+        meanwhile()
         time.sleep(0.01)
+
+
+def some_events() -> None:
+    """A process comes and goes: whoever waits for events of a host makes them, for a quiet one has none."""
+    subprocess.run(["/bin/true"], check=True)
 
 
 def has_begun(capture: Path) -> bool:

@@ -19,7 +19,7 @@ import linnix_rec
 from linnix_rec.bpf.host import kernel_version
 from linnix_rec.session.cgroups import cgroup2_mount
 from linnix_rec.session.privileges import Remaining, capabilities_needed_later, held_capabilities
-from tests.kernel.conftest import Read, Recorder, wait_until
+from tests.kernel.conftest import Read, Recorder, some_events, wait_until
 from tests.kernel.test_refusals import open_folder
 
 __all__ = ["open_folder"]
@@ -147,9 +147,10 @@ def test_each_segment_is_given_to_whom_the_capture_belongs(
     monkeypatch.setenv("SUDO_UID", str(NOBODY))
     monkeypatch.setenv("SUDO_GID", str(NOBODY))
     os.chown(tmp_path, NOBODY, NOBODY)
-    recorder = start_recorder("-a")
+    recorder = start_recorder("-a", "--segment", "0.2s")
     recorder.wait_for_recording()
-    wait_until(lambda: len(list(recorder.capture.glob("*.parquet"))) >= 2, "for a second segment")
+    closed = recorder.capture.glob
+    wait_until(lambda: len(list(closed("*.parquet"))) >= 2, "for a second segment", meanwhile=some_events)
     recorder.process.send_signal(signal.SIGTERM)
     assert recorder.end()[0] == 0
     proven(recorder.capture)
