@@ -159,8 +159,11 @@ def test_a_recorder_killed_as_it_writes_loses_nothing(
     shell = start_shell(SHELL)
     dying = pinned.record_and_die(place, nth, *shell.followed)
     shell.go_and_wait()
-    time.sleep(0.2)  # for a segment to be closed
-    shell.go_and_wait()
+    wait_until(
+        lambda: dying.poll() is not None or document_of(pinned.capture).durable_seq > 0,
+        "for a segment to be closed",
+    )
+    shell.go_and_wait()  # whoever still lives begins another
     assert end_of(dying)[0] == -signal.SIGKILL
     resumed = pinned.resume()
     shell.go_and_wait()
@@ -335,7 +338,10 @@ def test_a_recorder_that_comes_too_late_says_exactly_what_it_missed(
     issued = tickets.issued
     assert issued - durable > 3 * 1024
     resumed = pinned.resume()
-    wait_until(lambda: reads(resumed.pid), "for the next recorder to read")
+    wait_until(
+        lambda: reads(resumed.pid) or document_of(pinned.capture).durable_seq == issued,
+        "for the next recorder to read",
+    )
     shell.go()
     status, complaint = end_of(resumed)
     assert status == 0
