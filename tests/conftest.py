@@ -16,7 +16,9 @@ PROGRAMS = Path(__file__).parent / "programs"
 BTF = Path("/sys/kernel/btf/vmlinux")
 REQUIRE_KERNEL = os.environ.get("LINNIX_REC_REQUIRE_KERNEL") == "1"
 
-RECORDING_TIMEOUT_SECONDS = 60
+# How many times longer than usual whatever is waited for may take: an emulated CPU is slow (`make lab`).
+PATIENCE = float(os.environ.get("LINNIX_REC_PATIENCE", "1"))
+RECORDING_TIMEOUT_SECONDS = 60 * PATIENCE
 
 
 def missing_for_kernel_tests() -> str | None:
