@@ -20,9 +20,10 @@ from linnix_rec.capture.reader import open_capture
 from linnix_rec.proof.verdict import Verdict
 from linnix_rec.proof.verify import verify_capture
 from linnix_rec.sources.pinned import pin_directory
+from tests.conftest import PATIENCE
 
 Row = dict[str, Any]
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 30 * PATIENCE
 
 
 @dataclass(frozen=True)
