@@ -1,4 +1,6 @@
-"""perf_event_open(2) by its raw syscall number, for counters of tracepoints; knows no event of ours.
+"""perf_event_open(2) by its raw syscall number: counters of tracepoints, buffers for BPF programs' output.
+
+Knows no event of ours.
 
 The attribute is `struct perf_event_attr` of include/uapi/linux/perf_event.h as far as
 PERF_ATTR_SIZE_VER0, which every kernel takes.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import platform
 import struct
@@ -18,13 +21,19 @@ from linnix_rec.bpf.errors import KernelRefusedError
 from linnix_rec.errors import RecordingError
 
 _PERF_EVENT_OPEN_NUMBERS = {"x86_64": 298, "amd64": 298, "aarch64": 241, "arm64": 241}
+_PERF_TYPE_SOFTWARE = 1
 _PERF_TYPE_TRACEPOINT = 2
+_PERF_COUNT_SW_BPF_OUTPUT = 10
+_PERF_SAMPLE_RAW = 1 << 10
 _PERF_FORMAT_TOTAL_TIME_ENABLED = 1 << 0
 _PERF_FORMAT_TOTAL_TIME_RUNNING = 1 << 1
+_PERF_FORMAT_LOST = 1 << 4  # Linux 6.0
+_WATERMARK = 1 << 14  # of perf_event_attr's flags: the wake-up is given in bytes, not in samples
 _PERF_FLAG_FD_CLOEXEC = 1 << 3
 _EVERY_TASK = -1
 _NO_GROUP = -1
 _READING = struct.Struct("=QQQ")
+_COUNT_AND_LOST = struct.Struct("=QQ")
 
 #: Where tracefs may be; the second is where it was before it had a place of its own.
 TRACEFS_PATHS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
@@ -109,6 +118,75 @@ class TracepointCounter:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+class OutputBuffer:
+    """One CPU's buffer for bpf_perf_event_output(), from its making until `close`.
+
+    descriptor: what goes into the map of the programs, and what becomes readable
+    memory: a page of positions, then the buffer; closing does not end the mapping
+    """
+
+    #: In the first page, in bytes (struct perf_event_mmap_page).
+    HEAD_AT, TAIL_AT = 1024, 1032
+
+    def __init__(self, cpu: int, size_bytes: int, *, wakeup_bytes: int = 0, wakeup_samples: int = 0) -> None:
+        """Raise KernelRefusedError; with ENODEV, that CPU is offline.
+
+        size_bytes: a power of two of whole pages
+        wakeup_bytes, wakeup_samples: the reader is woken each time that so many were written; one is 0
+        """
+        attribute = _Attribute(
+            type=_PERF_TYPE_SOFTWARE,
+            size=ctypes.sizeof(_Attribute),
+            config=_PERF_COUNT_SW_BPF_OUTPUT,
+            sample_period=1,
+            sample_type=_PERF_SAMPLE_RAW,
+            read_format=_PERF_FORMAT_LOST,
+            flags=_WATERMARK if wakeup_bytes else 0,
+            wakeup_events=wakeup_bytes or wakeup_samples,
+        )
+        self.cpu = cpu
+        self._counts_lost = True
+        try:
+            self.descriptor = _perf_event_open(attribute, cpu)
+        except KernelRefusedError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            attribute.read_format = 0
+            self._counts_lost = False
+            self.descriptor = _perf_event_open(attribute, cpu)
+        try:
+            self.memory = mmap.mmap(self.descriptor, mmap.PAGESIZE + size_bytes)
+        except OSError as error:
+            self.close()
+            number = error.errno or 0
+            raise KernelRefusedError(
+                f"can't map a perf buffer of {size_bytes} bytes for CPU {cpu}", number, _map_advice(number)
+            ) from error
+
+    def lost(self) -> int | None:
+        """How many samples found no room so far, by the kernel's count; None before Linux 6.0."""
+        if not self._counts_lost:
+            return None
+        content = os.read(self.descriptor, _COUNT_AND_LOST.size)
+        if len(content) != _COUNT_AND_LOST.size:  # its CPU went offline
+            return None
+        return int(_COUNT_AND_LOST.unpack(content)[1])
+
+    def close(self) -> None:
+        """Take no more output, once."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def _map_advice(error_number: int) -> str:
+    if error_number == errno.EPERM:
+        return (
+            "more than kernel.perf_event_mlock_kb a user takes CAP_IPC_LOCK; ask for less, or run it as root"
+        )
+    return "ask for a smaller one" if error_number in (errno.ENOMEM, errno.EINVAL) else ""
 
 
 def _perf_event_open(attribute: _Attribute, cpu: int) -> int:
