@@ -18,7 +18,7 @@ BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-pa
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test model fuzz faults lint format bpf bpf-check man man-check samples bench dist clean
+.PHONY: help demo test model fuzz faults lab lab-scale lint format bpf bpf-check man man-check samples bench dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,14 @@ fuzz: $(CAN_DEVELOP) ## Fuzz the readers of captures, objects and images (atheri
 faults: $(CAN_DEVELOP) ## Break what a recording stands on: 50 kills in a storm, disks, clock, CPU (root, BTF, alone on the machine)
 	LINNIX_REC_FAULTS=1 LINNIX_REC_KILLS=50 LINNIX_REC_REQUIRE_KERNEL=1 $(BIN)/python -m pytest -s tests/faults \
 	    tests/kernel/test_resume.py tests/kernel/test_overload.py $(ARGS)
+
+KERNELS ?= 6.1 6.12
+CPUS ?=
+lab: $(CAN_DEVELOP) ## Run the kernel tests in guests of other kernels (root, Debian): KERNELS="6.1 6.12" CPUS=8 ARGS="-k tree"
+	$(BIN)/python -m tests.lab suite --kernels $(KERNELS) --cpus $(or $(CPUS),8) -- $(ARGS)
+
+lab-scale: $(CAN_DEVELOP) ## Repeat the paper's experiment in guests of CPUS="8 32 64 128"
+	$(BIN)/python -m tests.lab scale --kernels $(firstword $(KERNELS)) --cpus $(or $(CPUS),8 32 64 128)
 
 lint: $(CAN_DEVELOP) ## Check style (ruff), types (mypy --strict) and the direction of imports (import-linter)
 	$(BIN)/ruff check .

@@ -1,0 +1,92 @@
+"""The kernel tests inside a guest, as many as the host collects. Knows pytest's options, and no kernel."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import ParseError
+
+from tests.lab.guest import Ending, run_guest
+from tests.lab.kernels import Kernel, UnavailableError
+from tests.lab.results import Results, Run, differences, node_ids, read_junit
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+# An emulated CPU takes some 20 times as long, and longer when the host has other work.
+PATIENCE = 20
+TEST_SECONDS = 120 * PATIENCE
+KERNEL_TESTS = ("-m", "kernel", "-p", "no:cacheprovider")
+NO_TESTS_RAN = 5
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Which tests run in each guest, by pytest's words, and how long a guest may take."""
+
+    arguments: tuple[str, ...]
+    cpus: int
+    limit_seconds: float
+
+
+def collect(arguments: Sequence[str]) -> list[str]:
+    """The tests that the host would run, by their node ids. Raises `UnavailableError` if there are none."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *KERNEL_TESTS, *arguments]
+    done = subprocess.run(command, cwd=CHECKOUT, check=False, capture_output=True, text=True)
+    collected = node_ids(done.stdout)
+    if done.returncode or not collected:
+        raise UnavailableError(f"pytest collects no kernel test here: {done.stdout.strip()[-200:]}")
+    return collected
+
+
+def guest_command(arguments: Sequence[str]) -> str:
+    """The tests as a shell command for a guest; the report and what pytest says go to the shared room."""
+    pytest = [
+        *(sys.executable, "-m", "pytest", "-v", "--color=no", *KERNEL_TESTS),
+        *("-o", f"timeout={TEST_SECONDS}", "--junitxml=/run/lab/junit.xml", *arguments),
+    ]
+    return f"""\
+cd {shlex.quote(str(CHECKOUT))}
+export LINNIX_REC_REQUIRE_KERNEL=1 LINNIX_REC_PATIENCE={PATIENCE}
+export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"
+exec {shlex.join(pytest)} >/run/lab/tests 2>&1
+"""
+
+
+def run_suite(
+    series: str, kernel: Kernel, suite: Suite, host: Sequence[str], room: Path, virtme: Path
+) -> Run:
+    """Boot a kernel, run the tests in it, and judge what came of them."""
+    ended = run_guest(
+        kernel,
+        suite.cpus,
+        guest_command(suite.arguments),
+        room=room,
+        virtme=virtme,
+        limit_seconds=suite.limit_seconds,
+    )
+    results, complaints = judge(ended, room, host)
+    return Run(f"{series} ({kernel.release})", suite.cpus, len(host), results, ended.seconds, complaints)
+
+
+def judge(ended: Ending, room: Path, host: Sequence[str]) -> tuple[Results, tuple[str, ...]]:
+    """Read a guest's report; whatever is missing beside it is a complaint."""
+    complaints: list[str] = []
+    if ended.status is None:
+        complaints.append(f"the guest {ended.complaint}; its console's last lines:\n{_indented(ended.tail)}")
+    elif ended.status not in (0, 1):
+        said = (room / "tests").read_text(errors="replace") if (room / "tests").exists() else ""
+        complaints.append(f"pytest ended with {ended.status}:\n{_indented(said.strip()[-1000:])}")
+    report = room / "junit.xml"
+    try:
+        results = read_junit(report.read_text()) if report.exists() else Results()
+    except ParseError as broken:
+        results = Results()
+        complaints.append(f"its report is cut short: {broken}")
+    return results, (*complaints, *differences(host, results.ran))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
