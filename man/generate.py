@@ -28,7 +28,7 @@ from linnix_rec.cli.options import common_options
 
 MAN = Path(__file__).resolve().parent
 COMMANDS = (
-    *("record", "show", "verify", "replay"),
+    *("record", "show", "verify", "replay", "reconcile"),
     *("arm", "armed", "dump", "import", "disarm"),
     "doctor",
 )

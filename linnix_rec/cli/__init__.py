@@ -25,7 +25,7 @@ COMPLETE_VARIABLE = "_LINNIX_REC_COMPLETE"
 
 # In the order in which a newcomer meets them, which is also the order of `--help`.
 COMMANDS = (
-    *("record", "show", "verify", "replay"),
+    *("record", "show", "verify", "replay", "reconcile"),
     *("arm", "armed", "dump", "import", "disarm"),
     *("doctor", "bench", "completion"),
 )
