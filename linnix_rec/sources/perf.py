@@ -197,7 +197,7 @@ class PerfSource(ArrivalSource):
             yield self._arrived(events.slots[begin:])
 
     def accounts(self, *, runs: bool = False, running: bool = False) -> Accounts:
-        """The kernel's own counts; final after `detach`. Perf's, too: before Linux 6.0, what it told so far."""
+        """The kernel's own counts; final after `detach`. Perf's, too: before Linux 6.0, as far as it told."""
         counts = [buffer.lost() for buffer in self._buffers]
         known = [count for count in counts if count is not None]
         accounts = super().accounts(runs=runs, running=running)
