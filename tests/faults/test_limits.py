@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from linnix_rec.session.cgroups import cgroup2_mount
 from tests.faults.pinned import is_pinned
 from tests.kernel.conftest import Read
 
@@ -81,14 +82,27 @@ def test_a_ring_larger_than_all_memory_is_refused(limited: Limited, tmp_path: Pa
     assert "ask for a smaller one by --ring-slots" in ended.stderr
 
 
+def memory_hierarchy() -> tuple[Path, str] | None:
+    """Where groups of limited memory are made, and the name of the limit; of version 1, or else of 2."""
+    if MEMORY_CGROUPS.joinpath("memory.limit_in_bytes").exists():
+        return MEMORY_CGROUPS, "memory.limit_in_bytes"
+    mount = cgroup2_mount()
+    if mount is None or "memory" not in Path(mount, "cgroup.controllers").read_text().split():
+        return None
+    Path(mount, "cgroup.subtree_control").write_text("+memory")
+    return Path(mount), "memory.max"
+
+
 @pytest.fixture
 def memory_cgroup() -> Iterator[Path]:
-    """A control group that may use 100 MiB, kernel memory included (version 1 or 2)."""
-    if not MEMORY_CGROUPS.joinpath("memory.limit_in_bytes").exists():
-        pytest.skip("no memory controller of version 1 at /sys/fs/cgroup/memory")
-    group = MEMORY_CGROUPS / f"linnix-rec-{os.getpid()}"
+    """A control group that may use 100 MiB, kernel memory included."""
+    hierarchy = memory_hierarchy()
+    if hierarchy is None:
+        pytest.skip("no control groups limit memory here")
+    top, limit_name = hierarchy
+    group = top / f"linnix-rec-{os.getpid()}"
     group.mkdir()
-    (group / "memory.limit_in_bytes").write_text(str(100 << 20))
+    (group / limit_name).write_text(str(100 << 20))
     yield group
     group.rmdir()
 
