@@ -23,6 +23,10 @@ from linnix_rec.errors import LinnixRecError
 
 _CLONE_VM, _CLONE_VFORK = 0x100, 0x4000  # include/uapi/linux/sched.h
 _CHILD_STACK_BYTES = 1 << 14
+_PR_SET_NAME = 15  # include/uapi/linux/prctl.h
+
+#: The name of our workers and their children, by which any tracer's output tells them from others.
+NAME = "linnix-storm"
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ def _work(gate: int, forks: int) -> None:
 def _births() -> Callable[[], int]:
     """Give a function that makes a process which ends at once, and gives its number; wait for each."""
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_NAME, NAME.encode(), 0, 0, 0)
     libc.clone.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
     stack = ctypes.create_string_buffer(_CHILD_STACK_BYTES)
     top = (ctypes.addressof(stack) + _CHILD_STACK_BYTES) & ~15  # it grows down, in steps of 16

@@ -164,8 +164,8 @@ def latency(**options: Any) -> None:
 
 @command.command(short_help="What recording costs, beside its peers.")
 @click.option(
-    "--seconds", type=click.IntRange(2, 3600), default=20, show_default=True, metavar="N",
-    help="How long to watch the recorder idle, and under a typical load.",
+    "--seconds", type=click.IntRange(2, 3600), default=10, show_default=True, metavar="N",
+    help="How long to watch each tracer under the typical load, and half as long idle.",
 )  # fmt: skip
 @click.option(
     "--peers/--no-peers", default=True, show_default=True,

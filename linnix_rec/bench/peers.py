@@ -1,0 +1,186 @@
+"""Other tracers of processes: how each is started on the whole host, and how its output is read.
+
+Each is asked for the same three events, with the options that its own manual shows for that. Of its output,
+only what tells of our storm's workers is counted, by their name: how many that are, the storm itself knows.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from linnix_rec.bench.storm import NAME
+
+OURS: Final = "linnix-rec record"
+PERF: Final = "perf record"
+STRACE: Final = "strace -f"
+PS: Final = "ps aux, each second"
+
+_TRACEPOINTS: Final = ("sched_process_fork", "sched_process_exec", "sched_process_exit")
+_BPFTRACE: Final = "\n".join(
+    f'tracepoint:sched:sched_process_{kind} {{ printf("{kind} %d %s\\n", pid, comm); }}'
+    for kind in ("fork", "exec", "exit")
+)
+# The reference document's way to look at processes without tracing, once a second.
+_PS_LOOP: Final = """cd "$1"; ps aux > old
+while :; do ps aux > new; diff old new >> changes; mv new old; sleep 1; done"""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One tracer. `output` is a path of ours: a file, or for some a directory.
+
+    program: what must be installed; None if it always is
+    command: its arguments, from the output's path; of one that `wraps`, the load's come behind
+    told: how many events of the storm are in the output
+    prints: the output is what it prints
+    """
+
+    name: str
+    program: str | None
+    command: Callable[[Path], tuple[str, ...]]
+    told: Callable[[Path], int]
+    prints: bool = False
+    wraps: bool = False
+
+    @property
+    def installed(self) -> bool:
+        return self.program is None or shutil.which(self.program) is not None
+
+
+def all_peers() -> tuple[Peer, ...]:
+    """All tracers, our own first."""
+    return (
+        Peer(OURS, None, _ours, _told_by_us),
+        Peer(PERF, "perf", _perf, _told_by_perf),
+        Peer("bpftrace", "bpftrace", _bpftrace, lambda path: _matches(path, _PRINTED)),
+        Peer("forkstat", "forkstat", _forkstat, lambda path: _matches(path, _FORKSTAT), prints=True),
+        Peer("trace-cmd", "trace-cmd", _trace_cmd, _told_by_trace_cmd),
+        Peer(STRACE, "strace", _strace, _told_by_strace, wraps=True),
+        Peer(PS, "ps", _ps, _told_by_ps),
+    )
+
+
+def size_bytes(output: Path) -> int:
+    """Give the bytes of an output, a file or a directory's files."""
+    if output.is_dir():
+        return sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    return output.stat().st_size if output.exists() else 0
+
+
+def _ours(output: Path) -> tuple[str, ...]:
+    return (sys.executable, "-m", "linnix_rec", "record", "-q", "-a", "-o", str(output))
+
+
+def _perf(output: Path) -> tuple[str, ...]:
+    events = (f"sched:{name}" for name in _TRACEPOINTS)
+    return ("perf", "record", "-q", "-a", "-o", str(output), "-e", ",".join(events))
+
+
+def _bpftrace(output: Path) -> tuple[str, ...]:
+    return ("bpftrace", "-o", str(output), "-e", _BPFTRACE)
+
+
+def _forkstat(_output: Path) -> tuple[str, ...]:
+    return ("forkstat", "-c", "-e", "fork,exec,exit")
+
+
+def _trace_cmd(output: Path) -> tuple[str, ...]:
+    events = (part for name in _TRACEPOINTS for part in ("-e", f"sched:{name}"))
+    return ("trace-cmd", "record", "-q", "-o", str(output), *events)
+
+
+def _strace(output: Path) -> tuple[str, ...]:
+    return ("strace", "-f", "-q", "-e", "trace=process", "-o", str(output))
+
+
+def _ps(output: Path) -> tuple[str, ...]:
+    output.mkdir()
+    return ("sh", "-c", _PS_LOOP, "sh", str(output))
+
+
+_PRINTED: Final = re.compile(rf"(?:fork|exit) \d+ {NAME}")
+# It asks /proc for names, where who lived shortly has none any more: those are told, too, if not of whom.
+_FORKSTAT: Final = re.compile(rf"\S+ (?:fork +\d+ child|exit +\d+ ).*(?:{NAME}|<unknown>)")
+_TRACE_CMD: Final = re.compile(rf" *{NAME}-\d+ .* sched_process_(?:fork|exit):")
+_PERF: Final = re.compile(rf" *{NAME} .*sched:sched_process_(?:fork|exit)")
+_STRACE_BIRTH: Final = re.compile(r"(?:clone3?|v?fork)(?:\(| resumed>).* = \d+$")
+_STRACE_DEATH: Final = re.compile(r"\+\+\+ (?:exited|killed) ")
+_PS_STORM: Final = re.compile(r"^> \S+ +(\d+) .*linnix_rec\.bench\.storm", re.MULTILINE)
+_PS_NEW: Final = re.compile(r"^> \S+ +(\d+) (?!.* (?:ps aux|diff old new|sleep 1)$)", re.MULTILINE)
+
+
+def _matches(path: Path, pattern: re.Pattern[str]) -> int:
+    if not path.exists():
+        return 0
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        return sum(pattern.match(line) is not None for line in lines)
+
+
+def _told_by_us(capture: Path) -> int:
+    import pyarrow.compute as pc
+
+    from linnix_rec.capture.reader import open_capture
+
+    told = 0
+    for batch in open_capture(capture).batches(["kind", "comm"]):
+        named = pc.equal(pc.cast(batch["comm"], "string"), NAME)
+        lives = pc.is_in(pc.cast(batch["kind"], "string"), value_set=_births_and_deaths())
+        told += pc.sum(pc.and_(named, lives)).as_py() or 0
+    return told
+
+
+def _births_and_deaths() -> object:
+    import pyarrow as pa
+
+    return pa.array(["fork", "exit"])
+
+
+def _told_by_perf(output: Path) -> int:
+    return _matching(_lines_of("perf", "script", "-i", str(output), "-F", "comm,event"), _PERF)
+
+
+def _told_by_trace_cmd(output: Path) -> int:
+    return _matching(_lines_of("trace-cmd", "report", "-i", str(output)), _TRACE_CMD)
+
+
+def _lines_of(*command: str) -> Iterator[str]:
+    reading = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace"
+    )
+    assert reading.stdout is not None
+    with reading:
+        yield from reading.stdout
+
+
+def _matching(lines: Iterator[str], pattern: re.Pattern[str]) -> int:
+    return sum(pattern.match(line) is not None for line in lines)
+
+
+def _told_by_strace(output: Path) -> int:
+    """Births and deaths of all that it traced: the storm's main process besides its workers."""
+    if not output.exists():
+        return 0
+    with output.open(encoding="utf-8", errors="replace") as lines:
+        return sum(bool(_STRACE_BIRTH.search(line) or _STRACE_DEATH.search(line)) for line in lines)
+
+
+def _told_by_ps(output: Path) -> int:
+    """Each of the storm's processes that a listing has is taken as its birth and its death told."""
+    return 2 * len(set(_PS_STORM.findall(_changes(output))))
+
+
+def births_seen_by_ps(output: Path) -> int:
+    """Give how many processes came up in some listing and were not in the first, the loop's own left out."""
+    return len(set(_PS_NEW.findall(_changes(output))))
+
+
+def _changes(output: Path) -> str:
+    changes = output / "changes"
+    return changes.read_text(encoding="utf-8", errors="replace") if changes.exists() else ""
