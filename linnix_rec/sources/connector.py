@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any, Final
@@ -19,16 +20,24 @@ from typing import Any, Final
 import numpy as np
 
 from linnix_rec.errors import RecordingError
-from linnix_rec.sources.connector_messages import Heard, Numbering, cn_proc, parse
+from linnix_rec.sources.connector_messages import Bytes, Heard, Lengths, Numbering, cn_proc, parse
 
 NETLINK_CONNECTOR: Final = 11
-#: Some 2 s of a storm of 36,000 forks a second: a message is charged 768 bytes, the kernel doubles this.
+#: Some 2 s of a storm of 36,000 forks a second, as a message is charged so much; the kernel doubles this.
 RECEIVE_BUFFER_BYTES: Final = 64 << 20
+_CHARGED_BYTES: Final = 768
 
 _ANSWER_SECONDS: Final = 2.0
 _DATAGRAMS: Final = 1024
 _STRIDE_BYTES: Final = 128
 _FROM_KERNEL: Final = 0
+
+# include/uapi/linux/netlink.h, include/uapi/asm-generic/socket.h (SK_MEMINFO_VARS numbers of 32 bits)
+_SOL_NETLINK: Final = 270
+_NETLINK_DROP_MEMBERSHIP: Final = 2
+_NETLINK_BROADCAST_ERROR: Final = 4
+_SO_MEMINFO: Final = 55
+_MEMINFO_BYTES: Final = 4 * 9
 
 _ADDRESS: Final = np.dtype([("family", "=u2"), ("pad", "=u2"), ("pid", "=u4"), ("groups", "=u4")])
 
@@ -105,6 +114,7 @@ class ProcessConnector:
         self.overruns = 0
         self.refused = 0
         self.remark = ""
+        self._left = False
         self.numbering = Numbering()
         self._constants = cn_proc()
         self._mailbox = Mailbox()
@@ -115,7 +125,7 @@ class ProcessConnector:
         except OSError as error:
             raise RecordingError(
                 f"this kernel has no process connector ({error.strerror}): it needs CONFIG_CONNECTOR and"
-                " CONFIG_PROC_EVENTS; leave --witness connector out"
+                " CONFIG_PROC_EVENTS; record without the connector"
             ) from None
         try:
             self._widen(buffer_bytes)
@@ -147,15 +157,26 @@ class ProcessConnector:
                     raise RecordingError(_refusal(OSError(codes[0], os.strerror(codes[0]))))
         raise RecordingError(
             "the kernel's process connector does not answer: it does so only in the initial user and pid"
-            " namespaces, and to CAP_NET_ADMIN; run it outside of the container, as root, or leave"
-            " --witness connector out"
+            " namespaces, and to CAP_NET_ADMIN; run it outside of the container, as root, or record without"
+            " the connector"
         )
 
     def receive(self) -> Iterator[Heard]:
         """Yield all that waits, until nothing does."""
+        for datagrams, lengths in self.datagrams():
+            heard = parse(datagrams, lengths)
+            self.refused += heard.refused
+            self.numbering.take(heard.cpu, heard.cpu_seq)
+            yield heard
+
+    def datagrams(self) -> Iterator[tuple[Bytes, Lengths]]:
+        """Yield all that waits, until nothing does, as `Mailbox.fill` gives it: for another parser.
+
+        A piece is good until the next is asked for.
+        """
         while True:
             try:
-                datagrams, lengths = self._mailbox.fill(self._socket.fileno())
+                yield self._mailbox.fill(self._socket.fileno())
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
                     self.overruns += 1
@@ -163,11 +184,29 @@ class ProcessConnector:
                     return
                 else:
                     raise RecordingError(f"reading the process connector failed: {error.strerror}") from None
-                continue
-            heard = parse(datagrams, lengths)
-            self.refused += heard.refused
-            self.numbering.take(heard.cpu, heard.cpu_seq)
-            yield heard
+
+    def fileno(self) -> int:
+        """The socket, which is readable when a message waits."""
+        return self._socket.fileno()
+
+    @property
+    def buffer_bytes(self) -> int:
+        """The room for messages that wait, as the kernel charges them."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    @property
+    def waiting(self) -> int:
+        """About how many messages wait."""
+        charged = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO_BYTES)
+        return -(-int.from_bytes(charged[:4], sys.byteorder) // _CHARGED_BYTES)
+
+    def leave(self) -> None:
+        """Unsubscribe: what waits can still be received, and no more comes."""
+        # Before Linux 6.6 the kernel goes on making messages for nobody unless it is told.
+        with contextlib.suppress(OSError):
+            self._socket.sendto(self._request(self._constants.PROC_CN_MCAST_IGNORE, 0), (0, 0))
+        self._left = True
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_DROP_MEMBERSHIP, self._constants.CN_IDX_PROC)
 
     def wait(self, seconds: float, also: int | None = None) -> None:
         """Return when a message waits, or the descriptor `also` is readable, or after `seconds`."""
@@ -180,9 +219,9 @@ class ProcessConnector:
         """Unsubscribe and close, once."""
         if self._socket.fileno() < 0:
             return
-        # Before Linux 6.6 the kernel goes on making messages for nobody unless it is told.
-        with contextlib.suppress(OSError):
-            self._socket.sendto(self._request(self._constants.PROC_CN_MCAST_IGNORE, 0), (0, 0))
+        if not self._left:
+            with contextlib.suppress(OSError):
+                self.leave()
         self._socket.close()
 
     def __enter__(self) -> "ProcessConnector":
@@ -205,6 +244,9 @@ class ProcessConnector:
                 )
 
     def _bind(self) -> None:
+        # A broadcast that nobody had room for then fails with ENOBUFS, not ESRCH: from that some kernels
+        # conclude that nobody listens, and fall silent for good (drivers/connector/cn_proc.c: send_msg()).
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_BROADCAST_ERROR, 1)
         try:
             self._socket.bind((0, self._constants.CN_IDX_PROC))
         except OSError as error:

@@ -5,11 +5,11 @@ tells of, also one that could not be delivered. So a hole in a CPU's numbers is 
 Layout and constants are pyroute2's; its decoder is not used, as one message there takes some 50 us.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,8 @@ def cn_proc() -> ModuleType:
         from pyroute2.netlink.connector import cn_proc
     except ImportError as error:
         raise RecordingError(
-            f"the connector witness needs pyroute2 ({error}): install it with"
-            " `pip install 'linnix-rec[connector]'`, or leave --witness connector out"
+            f"the process connector is read with pyroute2's definitions ({error}): install it with"
+            " `pip install 'linnix-rec[connector]'`, or record without the connector"
         ) from None
     module: ModuleType = cn_proc
     return module
@@ -94,14 +94,9 @@ class Heard:
 def parse(datagrams: Bytes, lengths: Lengths) -> Heard:
     """Read datagrams, one a row of (n, stride) uint8, of which `lengths` bytes each were received."""
     constants = cn_proc()
-    fork_layout, layout = layouts()
-    size = layout.itemsize
-    wide = np.ascontiguousarray(datagrams[:, :size])
-    message = wide.view(layout).reshape(len(wide))
-    sound = _is_sound(message, lengths, size)
-    refused = int(len(sound) - np.count_nonzero(sound))
-    if refused:
-        wide, message = wide[sound], message[sound]
+    fork_layout = layouts()[0]
+    wide, message = _sound_messages(datagrams, lengths)
+    refused = len(datagrams) - len(message)
     what = message["what"]
     answered = what == constants.PROC_EVENT_NONE
     renaming = message[what == constants.PROC_EVENT_COMM]
@@ -114,6 +109,85 @@ def parse(datagrams: Bytes, lengths: Lengths) -> Heard:
         answers=tuple(zip(answers["ack"].tolist(), answers["process_pid"].tolist(), strict=True)),
         refused=refused,
     )
+
+
+#: What a message that is no event changes of what is known of a task; numbers beside the events' kinds.
+RENAMED, USER_CHANGED, GROUP_CHANGED = 0x10, 0x11, 0x12
+
+
+class Acts(NamedTuple):
+    """Messages that tell of tasks, in the order of arrival; columns (n,) but for `words`.
+
+    at: place among all messages; words: (n, 6) uint32, what include/uapi/linux/cn_proc.h has in its union
+    """
+
+    at: NDArray[np.intp]
+    kind: NDArray[np.uint8]
+    cpu: NDArray[np.uint16]
+    monotonic_ns: NDArray[np.int64]
+    words: NDArray[np.uint32]
+
+
+class Told(NamedTuple):
+    """What some datagrams held for who follows each task: acts, and the numbers of every message, (m,)."""
+
+    acts: Acts
+    cpu: NDArray[np.uint32]
+    cpu_seq: NDArray[np.uint32]
+    refused: int
+
+
+def parse_acts(datagrams: Bytes, lengths: Lengths) -> Told:
+    """Read datagrams as `parse` does; keep also changes of name, user and group, and all that acts say."""
+    wide, message = _sound_messages(datagrams, lengths)
+    first_word = layouts()[1].fields["process_pid"][1]  # type: ignore[index]
+    words = np.ascontiguousarray(wide[:, first_word:]).view(np.uint32)
+    kind = _act_kinds(message["what"])
+    kind[(kind == FORK) & (words[:, 2] == 0)] = 0  # an idle task, see _events
+    at = np.flatnonzero(kind)
+    acts = Acts(
+        at,
+        kind[at],
+        message["cpu"][at].astype(np.uint16),
+        message["timestamp_ns"][at].astype(np.int64),
+        words[at],
+    )
+    return Told(acts, message["cpu"].copy(), message["seq"].copy(), len(datagrams) - len(message))
+
+
+def joined_told(parts: Sequence[Told]) -> Told:
+    """Give what several calls in a row told as one."""
+    if len(parts) == 1:
+        return parts[0]
+    before = np.cumsum([0] + [len(part.cpu) for part in parts])
+    at = np.concatenate([part.acts.at + begin for part, begin in zip(parts, before, strict=False)])
+    rest = (np.concatenate(column) for column in zip(*(part.acts[1:] for part in parts), strict=True))
+    cpu, cpu_seq = (np.concatenate(column) for column in zip(*(part[1:3] for part in parts), strict=True))
+    return Told(Acts(at, *rest), cpu, cpu_seq, sum(part.refused for part in parts))
+
+
+def _act_kinds(what: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    constants = cn_proc()
+    kind = np.zeros(len(what), np.uint8)
+    for number, meaning in (
+        (constants.PROC_EVENT_FORK, FORK),
+        (constants.PROC_EVENT_EXEC, EXEC),
+        (constants.PROC_EVENT_EXIT, EXIT),
+        (constants.PROC_EVENT_COMM, RENAMED),
+        (constants.PROC_EVENT_UID, USER_CHANGED),
+        (constants.PROC_EVENT_GID, GROUP_CHANGED),
+    ):
+        kind[what == number] = meaning
+    return kind
+
+
+def _sound_messages(datagrams: Bytes, lengths: Lengths) -> tuple[Bytes, Rows]:
+    """Give those datagrams that are messages of this connector, as bytes and by the longest layout."""
+    layout = layouts()[1]
+    wide = np.ascontiguousarray(datagrams[:, : layout.itemsize])
+    message = wide.view(layout).reshape(len(wide))
+    sound = _is_sound(message, lengths, layout.itemsize)
+    return (wide, message) if sound.all() else (wide[sound], message[sound])
 
 
 def _is_sound(message: Rows, lengths: Lengths, size: int) -> NDArray[np.bool_]:
@@ -151,8 +225,16 @@ def _events(wide: Bytes, message: Rows, fork_layout: np.dtype[Any], constants: M
     return rows
 
 
+class Hole(NamedTuple):
+    """Messages of a CPU that never came; the message at place `at` was the first to show it."""
+
+    at: int
+    cpu: int
+    lost: int
+
+
 class Numbering:
-    """Follows each CPU's numbers, which wrap at 2^32, and counts the holes."""
+    """Follows each CPU's numbers, which wrap at 2^32, and finds the holes."""
 
     def __init__(self) -> None:
         self._last: dict[int, int] = {}
@@ -163,14 +245,17 @@ class Numbering:
         """Messages lost so far by CPU, of those CPUs that lost any."""
         return self._lost
 
-    def take(self, cpus: NDArray[np.uint32], numbers: NDArray[np.uint32]) -> None:
-        """Go on with these, (n,) each, in the order of arrival."""
+    def take(self, cpus: NDArray[np.uint32], numbers: NDArray[np.uint32]) -> list[Hole]:
+        """Go on with these, (n,) each, in the order of arrival; gives the holes in that order."""
+        holes = []
         for cpu in np.unique(cpus).tolist():
-            own = numbers[cpus == cpu]
+            places = np.flatnonzero(cpus == cpu)
+            own = numbers[places]
             before = self._last.get(cpu, int(own[0]) - 1)
             steps = np.diff(own, prepend=np.uint32(before % _WRAP))  # modulo 2^32, as the numbers are
-            forward = steps[(steps > 0) & (steps < _WRAP // 2)]
-            holes = int(forward.astype(np.int64).sum()) - len(forward)
             self._last[cpu] = int(own[-1])
-            if holes:
-                self._lost[cpu] = self._lost.get(cpu, 0) + holes
+            for at in np.flatnonzero((steps > 1) & (steps < _WRAP // 2)).tolist():
+                lost = int(steps[at]) - 1
+                self._lost[cpu] = self._lost.get(cpu, 0) + lost
+                holes.append(Hole(int(places[at]), cpu, lost))
+        return sorted(holes)

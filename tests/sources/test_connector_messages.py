@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,23 @@ from hypothesis import strategies as st
 
 from linnix_rec.capture.schema import EXEC, EXIT, FORK
 from linnix_rec.errors import RecordingError
-from linnix_rec.sources.connector_messages import Heard, Numbering, cn_proc, layouts, parse
+from linnix_rec.sources.connector_messages import (
+    GROUP_CHANGED,
+    RENAMED,
+    USER_CHANGED,
+    Heard,
+    Hole,
+    Numbering,
+    Told,
+    cn_proc,
+    joined_told,
+    layouts,
+    parse,
+    parse_acts,
+)
 
 # include/uapi/linux/cn_proc.h
-NONE, FORKED, EXECUTED, UID, COMM, EXITED = 0, 1, 2, 4, 0x200, 0x80000000
+NONE, FORKED, EXECUTED, UID, GID, SID, COMM, EXITED = 0, 1, 2, 4, 0x40, 0x80, 0x200, 0x80000000
 STRIDE = 128
 MESSAGE_BYTES = 76
 
@@ -26,11 +40,19 @@ def message(what: int, *payload: int, cpu: int = 1, number: int = 7, at: int = 1
     return struct.pack("=IHHII", 16 + len(connector) + len(event), 3, 0, 0, 0) + connector + event
 
 
-def hear(*datagrams: bytes) -> Heard:
+def received(*datagrams: bytes) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     room = np.zeros((len(datagrams), STRIDE), np.uint8)
     for row, datagram in zip(room, datagrams, strict=True):
         row[: len(datagram)] = np.frombuffer(datagram[:STRIDE], np.uint8)
-    return parse(room, np.array([len(datagram) for datagram in datagrams], np.uint32))
+    return room, np.array([len(datagram) for datagram in datagrams], np.uint32)
+
+
+def hear(*datagrams: bytes) -> Heard:
+    return parse(*received(*datagrams))
+
+
+def hear_acts(*datagrams: bytes) -> Told:
+    return parse_acts(*received(*datagrams))
 
 
 def test_a_message_is_as_long_as_the_kernel_makes_it() -> None:
@@ -122,14 +144,45 @@ def test_a_changed_byte_costs_at_most_its_own_message(kinds: list[int], place: i
     assert len(before.events) - 1 <= len(after.events) <= len(before.events) + 1
 
 
+def test_who_follows_tasks_hears_names_and_users_too() -> None:
+    told = hear_acts(
+        message(FORKED, 10, 11, 20, 21, cpu=0, number=3, at=5),
+        message(FORKED, 1, 1, 0, 0, number=4),
+        message(SID, 20, 21, number=5),
+        message(UID, 20, 21, 33, 34, number=6),
+        message(GID, 20, 21, 44, 45, number=7),
+        message(COMM, 20, 21, *struct.unpack("=4I", b"a name\0garbage.."), number=8),
+        message(EXITED, 20, 21, 0x300, 17, 10, 11, cpu=2, number=9, at=7),
+    )
+    acts = told.acts
+    assert acts.kind.tolist() == [FORK, USER_CHANGED, GROUP_CHANGED, RENAMED, EXIT]
+    assert acts.at.tolist() == [0, 3, 4, 5, 6]
+    assert acts.cpu.tolist() == [0, 1, 1, 1, 2]
+    assert acts.monotonic_ns.tolist() == [5, 123, 123, 123, 7]
+    assert acts.words[0].tolist() == [10, 11, 20, 21, 0, 0]
+    assert acts.words[3, 2:].tobytes() == b"a name\0garbage.."
+    assert acts.words[4].tolist() == [20, 21, 0x300, 17, 10, 11]
+    assert told.cpu_seq.tolist() == [3, 4, 5, 6, 7, 8, 9]
+
+
+def test_what_is_told_in_pieces_is_the_same_as_at_once() -> None:
+    datagrams = [message(FORKED, 1, 1, tid, tid, number=tid) for tid in range(1, 9)] + [b"", message(SID, 1)]
+    whole = hear_acts(*datagrams)
+    parts = joined_told([hear_acts(*datagrams[:3]), hear_acts(*datagrams[3:4]), hear_acts(*datagrams[4:])])
+    assert (whole.refused, parts.refused) == (1, 1)
+    assert parts.cpu_seq.tolist() == whole.cpu_seq.tolist()
+    for one, other in zip(parts.acts, whole.acts, strict=True):
+        assert one.tolist() == other.tolist()
+
+
 def columns(*values: int) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
     return np.array(values, np.uint32)
 
 
 def test_a_hole_in_a_cpu_s_numbers_is_that_cpu_s_loss() -> None:
     numbering = Numbering()
-    numbering.take(columns(0, 1, 0, 0), columns(10, 500, 11, 14))
-    numbering.take(columns(1, 0), columns(501, 16))
+    assert numbering.take(columns(0, 1, 0, 0), columns(10, 500, 11, 14)) == [Hole(at=3, cpu=0, lost=2)]
+    assert numbering.take(columns(1, 0), columns(501, 16)) == [Hole(at=1, cpu=0, lost=1)]
     assert numbering.lost == {0: 3}
 
 
