@@ -11,7 +11,7 @@ import time
 import pytest
 
 from linnix_rec.bpf.btf import read_vmlinux, tracepoint_parameters
-from linnix_rec.bpf.descriptor import Map
+from linnix_rec.bpf.descriptor import Map, run_on_cpu
 from linnix_rec.bpf.errors import KernelRefusedError, MalformedObjectError, ProgramRefusedError
 from linnix_rec.bpf.load import LoadedObject, load
 from tests.bpf.btf_builder import BtfBuilder
@@ -209,3 +209,13 @@ def test_the_shipped_object_loads_attaches_and_counts() -> None:
         ring: Map = loaded.maps["ring"]
         with ring.map_memory() as memory:
             assert struct.unpack_from("<Q", memory, 0) == (2,)
+
+
+def test_a_raw_tracepoints_program_runs_unattached_on_the_cpu_of_choice() -> None:
+    with load(features(), programs=["on_exit"]) as loaded:
+        for cpu in os.sched_getaffinity(0):
+            before = value_of(loaded, ".bss", "runs")
+            assert run_on_cpu(loaded.programs["on_exit"], cpu) == 0
+            assert value_of(loaded, ".bss", "runs") == before + 1
+        with pytest.raises(KernelRefusedError, match="can't run on_exit on CPU 1000000"):
+            run_on_cpu(loaded.programs["on_exit"], 1_000_000)
