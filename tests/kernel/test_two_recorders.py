@@ -24,9 +24,16 @@ def identity_of(row: Row) -> tuple[Any, ...]:
     return (*(row[name] for name in names), None if argv is None else tuple(argv))
 
 
-def own_events(read: Read, comm: str) -> list[tuple[Any, ...]]:
-    """The events of one program, in order."""
-    return [identity_of(row) for row in read.rows if row["comm"] == comm and row["kind"] != "task"]
+def own_events(read: Read, storm: int) -> list[tuple[Any, ...]]:
+    """The events of one process, in order."""
+    return [identity_of(row) for row in read.rows if row["tgid"] == storm and row["kind"] != "task"]
+
+
+def run_storm(programs: Path, rounds: int) -> int:
+    """Twenty threads a round; gives the process id, for others may run such a program, too."""
+    with subprocess.Popen([programs / "thread_storm", str(rounds), "20"]) as storm:
+        assert storm.wait() == 0
+        return storm.pid
 
 
 def end(recorder: Recorder) -> None:
@@ -42,10 +49,10 @@ def test_two_recorders_see_the_same_events_in_the_same_order(
     first, second = start_recorder("-a", "--ring-slots", "65536"), start_recorder("-a")
     first.wait_for_recording()
     second.wait_for_recording()
-    subprocess.run([programs / "thread_storm", "50", "20"], check=True)
+    storm = run_storm(programs, 50)
     end(first)
     end(second)
-    ours, theirs = (own_events(proven(each.capture), "thread_storm") for each in (first, second))
+    ours, theirs = (own_events(proven(each.capture), storm) for each in (first, second))
     assert len(ours) == 2002  # 1,000 threads are born and end; one exec, and one exit
     assert sorted(ours, key=repr) == sorted(theirs, key=repr)
     for thread in {event[1] for event in ours}:
@@ -63,10 +70,10 @@ def test_a_recorder_that_ends_leaves_the_other_alone(
     first.wait_for_recording()
     second.wait_for_recording()
     end(first)
-    subprocess.run([programs / "thread_storm", "5", "20"], check=True)
+    storm = run_storm(programs, 5)
     end(second)
-    assert own_events(proven(first.capture), "thread_storm") == []
-    assert len(own_events(proven(second.capture), "thread_storm")) == 202
+    assert own_events(proven(first.capture), storm) == []
+    assert len(own_events(proven(second.capture), storm)) == 202
 
 
 def test_recorded_pinned_armed_and_dumped_at_once_each_is_complete(
@@ -83,7 +90,7 @@ def test_recorded_pinned_armed_and_dumped_at_once_each_is_complete(
     with_pin = start_recorder("-a", "--ring-slots", "65536", "--pin", pinned)
     assert linnix_rec("arm", armed, "--ring-slots", "65536").returncode == 0
     wait_until(lambda: has_begun(plain.capture) and has_begun(with_pin.capture), "for all to begin")
-    subprocess.run([programs / "thread_storm", "50", "20"], check=True)
+    storm = run_storm(programs, 50)
     assert linnix_rec("dump", armed, "-o", dumped).returncode == 0
     of_the_recorded = tmp_path / "of-the-recorded.lrec"
     assert linnix_rec("dump", pinned, "-o", of_the_recorded).returncode == 0
@@ -96,6 +103,6 @@ def test_recorded_pinned_armed_and_dumped_at_once_each_is_complete(
         read_back(dumped),
         read_back(of_the_recorded),
     ]
-    first, *others = (sorted(own_events(read, "thread_storm"), key=repr) for read in captures)
+    first, *others = (sorted(own_events(read, storm), key=repr) for read in captures)
     assert len(first) == 2002
     assert others == [first] * 3
