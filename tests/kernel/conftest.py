@@ -9,14 +9,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 
 from linnix_rec.bpf.pins import remove_pins
 from linnix_rec.capture.document import CaptureDocument
-from linnix_rec.capture.reader import open_capture
+from linnix_rec.capture.reader import Capture, open_capture
 from linnix_rec.proof.verdict import Verdict
 from linnix_rec.proof.verify import verify_capture
 from linnix_rec.sources.pinned import pin_directory
@@ -28,11 +30,18 @@ PATIENCE_SECONDS = 30 * PATIENCE
 
 @dataclass(frozen=True)
 class Read:
-    """All of a capture, read back."""
+    """A capture and its verdict; rows are read when somebody asks for them."""
 
-    document: CaptureDocument
+    capture: Capture
     verdict: Verdict
-    rows: list[Row]
+
+    @property
+    def document(self) -> CaptureDocument:
+        return self.capture.document
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        return [row for batch in self.capture.batches() for row in batch.to_pylist()]
 
     def of(self, kind: str) -> list[Row]:
         return [row for row in self.rows if row["kind"] == kind]
@@ -40,7 +49,8 @@ class Read:
     @property
     def tickets(self) -> int:
         """Tickets that rows and gaps account for."""
-        return sum(row["slots"] + (row["lost"] or 0) for row in self.rows)
+        batches = self.capture.batches(["slots", "lost"])
+        return sum(int(pc.sum(column).as_py() or 0) for batch in batches for column in batch.columns)
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +61,7 @@ def read_back() -> Callable[[Path], Read]:
         capture = open_capture(path)
         verdict = verify_capture(capture)
         assert verdict.holds, [rule for rule in verdict.rules if not rule.holds]
-        rows = [row for batch in capture.batches() for row in batch.to_pylist()]
-        return Read(capture.document, verdict, rows)
+        return Read(capture, verdict)
 
     return read
 
@@ -189,15 +198,16 @@ def start_linnix_rec(pin_name: Callable[[], str]) -> Iterator[Callable[..., subp
 
 @pytest.fixture
 def start_process() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start processes to be recorded; what still runs after the test is killed."""
+    """Start processes to be recorded; what still runs after the test is killed, with all that it started."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*command: str | Path) -> subprocess.Popen[bytes]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        started.append(subprocess.Popen(command, bufsize=0, **pipes))
+        started.append(subprocess.Popen(command, bufsize=0, start_new_session=True, **pipes))
         return started[-1]
 
     yield start
     for process in started:
-        process.kill()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

@@ -110,7 +110,7 @@ def test_a_host_is_recorded_for_a_while(record: Any, proven: Proven) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "drawn"),
-    [(["--all", "-d", "1s"], True), (["-q", "-d", "1s"], False), (["--", "sleep", "1"], False)],
+    [(["--all", "-d", "0.7s"], True), (["-q", "-d", "0.7s"], False), (["--", "sleep", "0.7"], False)],
 )
 def test_a_status_line_is_drawn_on_a_terminal_that_no_command_owns(
     tmp_path: Path, arguments: list[str], drawn: bool

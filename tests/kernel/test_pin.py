@@ -88,7 +88,9 @@ def test_a_recorder_killed_as_it_pins_leaves_nothing_that_stands_in_the_way(
     assert (listed.returncode, f"'{pin}' is half pinned" in listed.stdout) == (1, True)
     refused = linnix_rec("record", "--resume", capture)
     assert (refused.returncode, f"'{pin}' is half pinned" in refused.stderr) == (125, True)
-    again = linnix_rec("record", "-a", "-d1s", "--pin", pin, "--force", "-o", capture, "--ring-slots", "1024")
+    again = linnix_rec(
+        "record", "-a", "-d0.1s", "--pin", pin, "--force", "-o", capture, "--ring-slots", "1024"
+    )
     assert again.returncode == 0
     assert not staged.exists()
 

@@ -215,7 +215,7 @@ def test_a_service_begins_anew_where_only_pins_are_left(
     for name in removed:  # in the order in which they are removed
         (pin_directory(pinned.pin) / name).unlink()
     again = tmp_path / "b.lrec"
-    service = pinned.start("record", "-ad1s", "--pin", pinned.pin, "--take-up", "-o", again)
+    service = pinned.start("record", "-ad0.1s", "--pin", pinned.pin, "--take-up", "-o", again)
     assert end_of(service)[0] == 0
     assert proven(again).document.resumptions == ()
     assert not is_pinned(pinned.pin)
