@@ -100,16 +100,15 @@ class RingbufCursor:
 
     def _guesses(self, begin: int, end: int) -> Records:
         """Words that could be the header of a committed event: the next would be a stamp."""
-        lengths = self.memory.headers[2 * begin : 2 * end : 2]
-        places = np.flatnonzero(are_slots(lengths))
-        places = places[places < end - begin - 1]
-        stamps = self.memory.octets.view(np.uint64)[begin + 1 : end]
-        places = places[stamps[places] == 0]
+        words = self.memory.headers[2 * begin : 2 * end : 2]
+        places = np.flatnonzero(words - 1 < SPAN_MAX * SLOT_BYTES)  # unsigned: 0 less 1 is large
+        places = places[: int(places.searchsorted(end - begin - 1))]
         # Read again, into our own memory: what is proven is what was read.
-        sure = lengths[places]
-        ours = are_slots(sure)
-        places = places[ours] + begin
-        return Records(places, places + 1 + sure[ours].astype(np.int64) // WORD_BYTES)
+        lengths = words[places]
+        stamps = self.memory.octets.view(np.uint64)[begin + 1 : end]
+        ours = are_slots(lengths) & (stamps[places] == 0)
+        begins = places[ours] + begin
+        return Records(begins, begins + 1 + lengths[ours].astype(np.int64) // WORD_BYTES)
 
     def _look(self, at: int) -> int:
         length = int(self.memory.headers[2 * at])

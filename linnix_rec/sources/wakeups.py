@@ -8,6 +8,8 @@ from linnix_rec.errors import UsageError
 POLICIES: Final = ("adaptive", "none", "force")
 EVERY_MAX: Final = 1 << 30
 
+_DIGITS_MAX: Final = 12
+
 
 @dataclass(frozen=True)
 class Wakeups:
@@ -25,7 +27,8 @@ def parse_wakeups(text: str) -> Wakeups:
     if text in POLICIES:
         return Wakeups(text)
     policy, _, number = text.partition(":")
-    if policy == "every" and number.isascii() and number.isdigit() and 0 < int(number[:12]) <= EVERY_MAX:
+    is_number = number.isascii() and number.isdigit() and len(number) <= _DIGITS_MAX
+    if policy == "every" and is_number and 0 < int(number) <= EVERY_MAX:
         return Wakeups(policy, int(number))
     raise UsageError(
         f"no such wake-up policy: {text}; take {', '.join(POLICIES)}, or every:N such as every:64"
