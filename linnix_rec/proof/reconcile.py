@@ -26,7 +26,17 @@ from linnix_rec.capture.reader import Capture
 from linnix_rec.capture.schema import EXEC, EXIT, FORK, GAP, KINDS
 from linnix_rec.errors import UnreadableCaptureError, UsageError
 from linnix_rec.proof.inversions import count_inversions
-from linnix_rec.proof.reconcile_matching import MATCHED_COLUMNS, Events, Flags, Times, events_of, unmatched
+from linnix_rec.proof.reconcile_matching import (
+    MATCHED_COLUMNS,
+    Events,
+    Flags,
+    Takeover,
+    Times,
+    events_of,
+    pair_takeovers,
+    takeovers_of,
+    unmatched,
+)
 from linnix_rec.proof.verdict import FIRST_OFFENCES, Inversions
 
 EDGE_NS: Final = 10_000_000
@@ -82,6 +92,7 @@ class Side:
 class Window:
     """A part of the common time, ns since boot; pairs are of the first capture and the second.
 
+    The last takes a rest that is shorter than half a window.
     events: there; alone: in that one only; lost: in gaps that were noticed then
     """
 
@@ -140,13 +151,18 @@ def reconcile(a: Capture, b: Capture, *, window_ns: int) -> Reconciliation:
             f"{a.path} and {b.path} have no time in common, or less than {2 * edge_ns // 10**6} ms: "
             "record both at once, as by --shadow"
         )
-    count = -(-(end_ns - from_ns) // window_ns)
+    count = max(1, (end_ns - from_ns + window_ns // 2) // window_ns)
     if count > WINDOWS_MAX:
         raise UsageError(f"{count:,} windows are too many: take longer ones (--window)")
     time = _Time(from_ns, end_ns, edge_ns, window_ns, count)
     inversions = count_inversions(a), count_inversions(b)  # first, as it takes much memory for a while
     found_a, found_b = _read(a, time), _read(b, time)
     missing = unmatched(found_a.events, found_b.events, by_start=not connector)
+    sides = (found_a.events, missing[0]), (found_b.events, missing[1])
+    if b.document.source == _CONNECTOR != a.document.source:
+        pair_takeovers(_takeovers(a), *sides)
+    elif a.document.source == _CONNECTOR != b.document.source:
+        pair_takeovers(_takeovers(b), *sides[::-1])
     return _compared((a, b), (found_a, found_b), inversions, missing, time)
 
 
@@ -216,7 +232,7 @@ class _Time(NamedTuple):
     def counted(self, boot_ns: Times, weights: NDArray[np.int64] | None = None) -> list[int]:
         """Count by window, or add up, what is within."""
         inner = self.inner(boot_ns)
-        window = (boot_ns[inner] - self.from_ns) // self.window_ns
+        window = np.minimum((boot_ns[inner] - self.from_ns) // self.window_ns, self.windows - 1)
         totals = np.zeros(self.windows, np.int64)
         np.add.at(totals, window, 1 if weights is None else weights[inner])
         listed: list[int] = totals.tolist()
@@ -256,6 +272,11 @@ def _gaps_of(batch: pa.RecordBatch, latest_ns: int) -> tuple[Times, NDArray[np.i
     return times[here], lost, int(times[-1])
 
 
+def _takeovers(capture: Capture) -> Iterator[Takeover]:
+    for batch in capture.batches(("kind", "tid", "old_tid"), kinds=("exec",), batch_rows=BATCH_ROWS):
+        yield from takeovers_of(batch)
+
+
 # ---- what it comes to ----
 
 
@@ -270,14 +291,17 @@ def _compared(
         side.events.only(flags & time.inner(side.events.boot_ns, time.edge_ns))
         for side, flags in zip(found, missing, strict=True)
     )
-    at_edges = sum(map(np.count_nonzero, missing)) - sum(events.seq.size for events in alone)
+    at_edges = sum(
+        int(np.count_nonzero(flags & time.inner(side.events.boot_ns))) - only.seq.size
+        for side, flags, only in zip(found, missing, alone, strict=True)
+    )
     matched = found[0].events.only(~missing[0] & time.inner(found[0].events.boot_ns))
     sides = [_side(*of_side, time) for of_side in zip(captures, found, alone, inversions, strict=True)]
     return Reconciliation(
         time.from_ns,
         time.end_ns,
         _by_kind(matched.kind),
-        int(at_edges),
+        at_edges,
         (sides[0], sides[1]),
         tuple(_windows(found, (alone[0], alone[1]), matched, time)),
     )
@@ -315,7 +339,7 @@ def _windows(
     ]
     for number, (events, only, lost) in enumerate(zip(*pairs, strict=True)):
         from_ns = time.from_ns + number * time.window_ns
-        end_ns = min(from_ns + time.window_ns, time.end_ns)
+        end_ns = from_ns + time.window_ns if number + 1 < time.windows else time.end_ns
         yield Window(from_ns, end_ns, events, only, lost, both[number])
 
 

@@ -8,6 +8,8 @@ choose.
 Memory is some 80 bytes an event, of both sides together.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from linnix_rec.capture import columns
-from linnix_rec.capture.schema import EXIT, FORK
+from linnix_rec.capture.schema import EXEC, EXIT, FORK
 
 #: The columns read; a reader may leave out the others.
 MATCHED_COLUMNS = ("seq", "kind", "boot_ns", "tid", "start_ns", "child_tid", "child_start_ns")
@@ -91,6 +93,43 @@ def unmatched(a: Events, b: Events, *, by_start: bool = True) -> tuple[Flags, Fl
         boot_ns = np.concatenate((a.boot_ns, b.boot_ns))[at]
         missing[at] = _farthest(group[at], missing[at], boot_ns, np.abs(surplus))
     return missing[: a.seq.size], missing[a.seq.size :]
+
+
+class Takeover(NamedTuple):
+    """An exec by a thread that became its process's leader: its old thread id, and its new one."""
+
+    old_tid: int
+    tid: int
+
+
+def takeovers_of(batch: pa.RecordBatch) -> Iterator[Takeover]:
+    """Give a batch's takeovers; it has `kind`, `tid` and `old_tid`."""
+    tid, old_tid = columns.int32(batch, "tid"), columns.int32(batch, "old_tid")
+    here = (columns.kind_codes(batch) == EXEC) & (old_tid != tid) & columns.valid(batch, "old_tid")
+    yield from map(Takeover, old_tid[here].tolist(), tid[here].tolist())
+
+
+def pair_takeovers(
+    takeovers: Iterable[Takeover], traced: tuple[Events, Flags], heard: tuple[Events, Flags]
+) -> None:
+    """Take away from what is missing on either side the exits of leaders that were taken over.
+
+    The exit of such a leader is traced with its thread id, and the process connector tells of it when the
+    thread that took its place has exchanged ids with it: with that one's old id (fs/exec.c: de_thread()).
+    """
+    of_leaders, of_takers = _missing_exits(*traced), _missing_exits(*heard)
+    for old_tid, tid in takeovers:
+        if of_leaders[tid] and of_takers[old_tid]:
+            traced[1][of_leaders[tid].pop()] = False
+            heard[1][of_takers[old_tid].pop()] = False
+
+
+def _missing_exits(events: Events, missing: Flags) -> defaultdict[int, list[int]]:
+    """Give the places of exits that are missing, by thread id, the last first."""
+    places: defaultdict[int, list[int]] = defaultdict(list)
+    for place in np.flatnonzero(missing & (events.kind == EXIT))[::-1].tolist():
+        places[int(events.tid[place])].append(place)
+    return places
 
 
 def _keys(a: Events, b: Events, *, by_start: bool) -> Numbers:

@@ -50,7 +50,7 @@ def comparison_lines(comparison: Comparison, *, width: int | None = None, ink: I
     lasted_ns = found.end_ns - found.from_ns
     for name, capture, side in zip(_NAMES, comparison.captures, found.sides, strict=True):
         yield cut_to(f"{name}  {printable(capture)}: {_told_side(side, lasted_ns)}", width)
-    after = words.offset(found.from_ns - comparison.started_boot_ns[0])
+    after = words.offset(max(0, found.from_ns - comparison.started_boot_ns[0]))
     yield ink.faint(f"both saw {words.duration(lasted_ns)}, from {after} s of A")
     yield ""
     yield from _kinds(found, width, ink)
@@ -163,7 +163,7 @@ def _windows(comparison: Comparison, width: int | None, ink: Ink) -> Iterator[st
     left = len(numbered) - len(rows) + 1
     if left:
         bad_left = sum(bad) - sum(row[-1] == "bad" for row in rows)
-        yield ink.faint(f"and {words.counted(left, 'window')} more, {bad_left:,} of them bad")
+        yield ink.faint(f"and {words.counted(left, 'more window')}, {bad_left:,} of them bad")
 
 
 def _table(rows: Sequence[tuple[str, ...]], width: int | None, ink: Ink) -> Iterator[str]:
