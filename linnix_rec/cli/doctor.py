@@ -38,9 +38,12 @@ def command(output_format: str) -> int:
     `FAIL` is something without which recording can't work; `note` something that it can do without. What
     to do stands below. As root, the BPF programs are also put before the kernel's verifier, and let go.
 
+    Where BPF can't work, the process connector may: `record --source connector` records without BPF, if it
+    is asked to. The line of that name says whether it can.
+
     Reading captures (show, verify, replay) needs none of this.
 
-    Exit status: 0 if recording can work here, 1 if not.
+    Exit status: 0 if recording with BPF can work here, 1 if not.
     """
     found = examine()
     can_record = all(line.met for line in found if line.required)
@@ -53,7 +56,7 @@ def command(output_format: str) -> int:
 
 
 def examine() -> tuple[Requirement, ...]:
-    """All requirements, judged for this host; the probe of the real object only if the rest would let it."""
+    """All requirements, judged for this host; real ones are tried only if the rest would let them work."""
     if sys.platform != "linux":
         from linnix_rec.bpf.host import Requirement
 
@@ -62,12 +65,14 @@ def examine() -> tuple[Requirement, ...]:
     from linnix_rec.bpf.btf import read_vmlinux
     from linnix_rec.bpf.host import read_host, requirements
     from linnix_rec.errors import RecordingError
+    from linnix_rec.sources.connector_offer import connector_line
 
     try:
         kernel_btf, problem = read_vmlinux(), ""
     except RecordingError as error:
         kernel_btf, problem = None, str(error)
     lines = requirements(read_host(kernel_btf, problem))
+    lines = (*lines, connector_line(lines))
     if kernel_btf is None or not all(line.met for line in lines if line.required):
         return lines
     from linnix_rec.bpf.definitions import read_object_spec
@@ -90,5 +95,11 @@ def _print(found: Sequence[Requirement], can_record: bool) -> None:
         )
         if not line.met and line.advice:
             click.echo(f"{'':<{_MARK_COLUMNS + _NAME_COLUMNS}}to do: {line.advice}")
-    verdict = "recording can work here" if can_record else "recording can't work here"
+    verdict = "recording can work here" if can_record else "recording with BPF can't work here"
     click.echo(f"\n{verdict}; captures can be read on any system")
+    if not can_record:
+        from linnix_rec.sources.connector_offer import offer
+
+        offered = offer(found)
+        if offered:
+            click.echo(offered)

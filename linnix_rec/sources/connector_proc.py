@@ -100,13 +100,14 @@ def read_exec(pid: int, *, with_argv: bool) -> ExecText | None:
         return None
     try:
         filename: str | None = decode_bytes(os.readlink(f"/proc/{pid}/exe".encode()))
-    except OSError:  # a zombie has none
+    except OSError:  # a zombie has none; of others' processes it takes CAP_SYS_PTRACE
         filename = None
-    raw = _read(f"/proc/{pid}/cmdline", ARGV_BYTES + 1) if with_argv and filename is not None else None
-    if not raw:
-        return ExecText(filename, None, None if filename is None else False, decode_bytes(comm[:-1]))
-    cut = len(raw) > ARGV_BYTES
-    return ExecText(filename, arguments_of(raw[:ARGV_BYTES]), cut, decode_bytes(comm[:-1]))
+    raw = _read(f"/proc/{pid}/cmdline", ARGV_BYTES + 1) if with_argv else None
+    argv = arguments_of(raw[:ARGV_BYTES]) if raw else None
+    cut = raw is not None and len(raw) > ARGV_BYTES
+    return ExecText(
+        filename, argv, None if filename is None and argv is None else cut, decode_bytes(comm[:-1])
+    )
 
 
 def arguments_of(raw: bytes) -> list[str]:

@@ -43,7 +43,18 @@ def test_what_is_required_stops_recording(monkeypatch: pytest.MonkeyPatch) -> No
     status, output = run(monkeypatch, (GOOD, BAD))
     assert status == 1
     assert "FAIL  btf                 none\n                          to do: boot another kernel" in output
-    assert "recording can't work here" in output
+    assert output.endswith("recording with BPF can't work here; captures can be read on any system\n")
+
+
+CONNECTOR = Requirement("--source connector", required=False, met=True, found="records without BPF")
+
+
+def test_what_works_without_bpf_is_named_where_bpf_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    status, output = run(monkeypatch, (GOOD, BAD, CONNECTOR))
+    assert status == 1
+    assert output.splitlines()[-1].startswith("`linnix-rec record --source connector` can, without BPF:")
+    _, output = run(monkeypatch, (GOOD, CONNECTOR))
+    assert "without BPF:" not in output
 
 
 def test_json_carries_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +85,7 @@ def test_the_real_object_is_put_before_the_verifier(
     assert ended.returncode == 0, ended.stdout
     assert "sequencer object" in ended.stdout
     assert "accepted by the verifier" in ended.stdout
+    assert "ok    --source connector  records without BPF, by the process connector and /proc" in ended.stdout
     assert ended.stderr == ""
 
 
@@ -96,4 +108,18 @@ def test_without_privileges_it_says_which_are_missing() -> None:
     assert ended.returncode == 1
     assert "FAIL  capabilities        no CAP_BPF and no CAP_PERFMON" in ended.stdout
     assert "sequencer object" not in ended.stdout
+    assert "--source connector" in ended.stdout
     assert ended.stderr == ""
+
+
+@pytest.mark.kernel
+def test_in_a_container_s_pid_namespace_the_connector_is_no_way_out() -> None:
+    ended = subprocess.run(
+        ["unshare", "--pid", "--fork", sys.executable, "-m", "linnix_rec", "doctor", "--format", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = {line["name"]: line for line in json.loads(ended.stdout)["requirements"]}
+    assert not lines["--source connector"]["met"]
+    assert lines["--source connector"]["found"] == lines["--witness connector"]["found"]

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 from linnix_rec.proof.causality import CausalCheck
+from linnix_rec.proof.inversions import ArrivalCheck
 from linnix_rec.sources.connector_source import ConnectorSource
 from linnix_rec.sources.redact import Redactor
 
@@ -167,9 +168,10 @@ def test_what_found_no_room_is_a_gap_and_blames_nobody(programs: Path) -> None:
     with ConnectorSource(buffer_bytes=64 << 10) as source:
         source.attach()
         source.list_tasks()
+        batches: list[pa.RecordBatch] = []
         for _ in range(2):  # nobody reads meanwhile
             subprocess.run([programs / "vfork_storm", "1000"], check=True)
-            batches = list(source.read(READ))
+            batches += source.read(READ)
         source.detach()
         while source.lag:
             batches += source.read(READ, final=True)
@@ -177,6 +179,10 @@ def test_what_found_no_room_is_a_gap_and_blames_nobody(programs: Path) -> None:
         assert source.lost >= 1000
         assert source.looks_again >= 1
         assert source.seq == source.issued
+    check = ArrivalCheck(source.attached_boot_ns)
+    for batch in batches:
+        check.feed(batch)
+    assert [rule for rule in check.results() if rule.violated] == []
     gaps = [row for batch in batches for row in batch.to_pylist() if row["kind"] == "gap"]
     assert gaps
     assert {(row["reason"], row["slots"]) for row in gaps} == {("dropped", 0)}
