@@ -28,8 +28,16 @@ from linnix_rec.capture.schema import EXEC, EXIT, FORK
 from linnix_rec.errors import LinnixRecError
 from linnix_rec.proof.inversions import count_inversions
 
-CHANNELS: Final = ("sequencer", "ringbuf", "perf", "connector")
+#: The options of `record` by channel; by default perf's buffers are put in order by time.
+CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {
+    "sequencer": ("--source", "sequencer"),
+    "ringbuf": ("--source", "ringbuf"),
+    "perf": ("--source", "perf"),
+    "perf, as read": ("--source", "perf", "--merge", "none"),
+    "connector": ("--source", "connector"),
+}
 UNRECORDED: Final = "unrecorded"
+FAILED: Final = "failed"
 
 SLOT_BYTES: Final = 128
 _RECORD: Final = (sys.executable, "-m", "linnix_rec", "record", "-q", "--force", "-a")
@@ -100,6 +108,7 @@ def paper_bytes(cpus: int) -> dict[str, int]:
         "sequencer": _PAPER_SEQUENCER_BYTES,
         "ringbuf": _USUAL_RINGBUF_BYTES,
         "perf": _PAPER_PERF_BYTES_A_CPU * cpus,
+        "perf, as read": _PAPER_PERF_BYTES_A_CPU * cpus,
         "connector": int(_RMEM_DEFAULT.read_text()) if _RMEM_DEFAULT.exists() else 208 << 10,
     }
 
@@ -131,6 +140,7 @@ class Trial:
     ) -> Table:
         """Attempt each load through each channel, and unrecorded, as often as there are runs."""
         rows: list[tuple[Cell, ...]] = []
+        problems: dict[str, None] = {}
         for load in loads:
             attempts: dict[str, list[Attempt]] = {each: [] for each in (UNRECORDED, *sizes)}
             for run in range(self._runs):
@@ -138,30 +148,36 @@ class Trial:
                     attempts[channel].append(self._attempt(load, channel, sizes.get(channel, 0), run))
             baseline = attempts.pop(UNRECORDED)
             rows += (row(load, channel, made, baseline) for channel, made in attempts.items())
-        return Table(name, f"Capture of a fork storm: {title}", COLUMNS, tuple(rows), (*_NOTES, *notes))
+            problems |= dict.fromkeys(told_problems(attempts))
+        told = (*_NOTES, *notes, *problems)
+        return Table(name, f"Capture of a fork storm: {title}", COLUMNS, tuple(rows), told)
 
     def sweep(self, load: Load) -> Table:
         """Attempt one load through each channel at each size."""
         rows: list[tuple[Cell, ...]] = []
+        problems: dict[str, None] = {}
         for total in SWEEP_BYTES:
             attempts: dict[str, list[Attempt]] = {channel: [] for channel in CHANNELS}
             for run in range(self._runs):
-                for channel in turns(CHANNELS, run):
+                for channel in turns(list(CHANNELS), run):
                     attempts[channel].append(self._attempt(load, channel, total, run))
             rows.append((Figure((total / (1 << 20),), "MiB"), *map(missing_share, attempts.values())))
+            problems |= dict.fromkeys(told_problems(attempts))
         return Table(
             "sweep",
             f"Events missing by size of the channel, {load.name}",
             ("memory", *CHANNELS),
             tuple(rows),
-            (_MADE,),
+            (_MADE, *problems),
         )
 
     def _attempt(self, load: Load, channel: str, size_bytes: int, run: int) -> Attempt:
         self._tell(f"capture: {self._directory.name}, {load.name}, {channel}, run {run + 1} of {self._runs}")
         if channel == UNRECORDED:
             return attempt((), load.command, None)
-        name = f"{size_bytes >> 10}KiB {load.name} {channel} {run + 1}.lrec".replace(" ", "-")
+        name = f"{size_bytes >> 10}KiB {load.name} {channel} {run + 1}.lrec".replace(",", "").replace(
+            " ", "-"
+        )
         path = self._directory / name
         record = (*_RECORD, *channel_options(channel, size_bytes, os.cpu_count() or 1), "-o", str(path), "--")
         return attempt(record, load.command, path)
@@ -205,12 +221,13 @@ def channel_options(channel: str, total_bytes: int, cpus: int) -> tuple[str, ...
 
     A perf buffer is a power of two for each CPU: the largest that keeps within the total.
     """
-    if channel == "sequencer":
-        return ("--ring-slots", str(max(1024, total_bytes // SLOT_BYTES)))
-    if channel == "perf":
+    options = CHANNELS[channel]
+    if "sequencer" in options:
+        return (*options, "--ring-slots", str(max(1024, total_bytes // SLOT_BYTES)))
+    if "perf" in options:
         a_cpu = max(1, total_bytes // cpus)
         total_bytes = 1 << (a_cpu.bit_length() - 1)
-    return ("--source", channel, "--size", str(total_bytes))
+    return (*options, "--size", str(total_bytes))
 
 
 def turns(channels: Sequence[str], run: int) -> list[str]:
@@ -227,10 +244,9 @@ COLUMNS: Final = (
 def row(
     load: Load, channel: str, attempts: Sequence[Attempt], baseline: Sequence[Attempt]
 ) -> tuple[Cell, ...]:
-    """Give a channel's row; one problem is told in the place of all figures."""
-    problem = next((each.problem for each in (*attempts, *baseline) if each.problem), None)
-    if problem is not None:
-        return (load.name, channel, problem, *("" for _ in COLUMNS[3:]))
+    """Give a channel's row; it has no figures if one attempt failed."""
+    if any(each.problem for each in (*attempts, *baseline)):
+        return (load.name, channel, FAILED, *("" for _ in COLUMNS[3:]))
     stormed = [(each, each.storm) for each in attempts if each.storm]
     alone = [each.storm for each in baseline if each.storm]
     return (
@@ -251,11 +267,18 @@ def row(
     )
 
 
+def told_problems(attempts: Mapping[str, Sequence[Attempt]]) -> Iterator[str]:
+    """Give a line about each channel that failed."""
+    for channel, made in attempts.items():
+        problem = next((each.problem for each in made if each.problem), None)
+        if problem is not None:
+            yield f"{channel} {FAILED}: {problem}"
+
+
 def missing_share(attempts: Sequence[Attempt]) -> Cell:
-    """Give the share of events that the captures lack, or the problem."""
-    problem = next((each.problem for each in attempts if each.problem), None)
-    if problem is not None:
-        return problem
+    """Give the share of events that the captures lack."""
+    if any(each.problem for each in attempts):
+        return FAILED
     return Figure(
         tuple(100 - 100 * each.captured / each.storm.events for each in attempts if each.storm), "%"
     )

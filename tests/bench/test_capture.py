@@ -17,7 +17,9 @@ from linnix_rec.bench.capture import (
     counted,
     memory_bytes,
     missing_share,
+    paper_bytes,
     row,
+    told_problems,
     turns,
 )
 from linnix_rec.bench.storm import Storm
@@ -49,9 +51,12 @@ def test_a_row_holds_what_was_made_captured_and_missing() -> None:
 def test_a_channel_that_this_kernel_lacks_says_so_in_its_row() -> None:
     failed = [*attempts(1000), Attempt(problem="no process connector here")]
     cells = row(LOAD, "connector", failed, [Attempt(STORM)] * 2)
-    assert cells[:3] == ("2 workers", "connector", "no process connector here")
+    assert cells[:3] == ("2 workers", "connector", "failed")
     assert set(cells[3:]) == {""}
-    assert missing_share(failed) == "no process connector here"
+    assert missing_share(failed) == "failed"
+    assert list(told_problems({"perf": attempts(1), "connector": failed})) == [
+        "connector failed: no process connector here"
+    ]
 
 
 def test_the_share_that_is_missing_is_of_what_was_made() -> None:
@@ -61,11 +66,12 @@ def test_the_share_that_is_missing_is_of_what_was_made() -> None:
 @pytest.mark.parametrize(
     ("channel", "total_bytes", "cpus", "options"),
     [
-        ("sequencer", 1 << 20, 2, ("--ring-slots", "8192")),
-        ("sequencer", 64 << 10, 2, ("--ring-slots", "1024")),
+        ("sequencer", 1 << 20, 2, ("--source", "sequencer", "--ring-slots", "8192")),
+        ("sequencer", 64 << 10, 2, ("--source", "sequencer", "--ring-slots", "1024")),
         ("ringbuf", 1 << 20, 2, ("--source", "ringbuf", "--size", "1048576")),
         ("perf", 1 << 20, 2, ("--source", "perf", "--size", "524288")),
         ("perf", 1 << 20, 6, ("--source", "perf", "--size", "131072")),
+        ("perf, as read", 1 << 20, 1, ("--source", "perf", "--merge", "none", "--size", "1048576")),
         ("connector", 212_992, 2, ("--source", "connector", "--size", "212992")),
     ],
 )
@@ -76,8 +82,10 @@ def test_all_channels_get_the_same_memory(
 
 
 def test_each_run_begins_with_another_channel() -> None:
-    assert [turns(CHANNELS, run)[0] for run in range(5)] == [*CHANNELS, CHANNELS[0]]
-    assert sorted(turns(CHANNELS, 2)) == sorted(CHANNELS)
+    channels = list(CHANNELS)
+    assert [turns(channels, run)[0] for run in range(6)] == [*channels, channels[0]]
+    assert sorted(turns(channels, 2)) == sorted(channels)
+    assert set(paper_bytes(2)) == set(channels)
 
 
 def test_only_what_happened_during_the_storm_is_captured_of_it(tmp_path: Path) -> None:
