@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from linnix_rec.bench.storm import NAME
+from linnix_rec.capture.document import DOCUMENT_NAME
 
 OURS: Final = "linnix-rec record"
 PERF: Final = "perf record"
@@ -39,6 +40,7 @@ class Peer:
     program: what must be installed; None if it always is
     command: its arguments, from the output's path; of one that `wraps`, the load's come behind
     told: how many events of the storm are in the output
+    sign: what is there, below the output, when it has begun; "" if that is the output itself
     prints: the output is what it prints
     """
 
@@ -46,6 +48,7 @@ class Peer:
     program: str | None
     command: Callable[[Path], tuple[str, ...]]
     told: Callable[[Path], int]
+    sign: str = ""
     prints: bool = False
     wraps: bool = False
 
@@ -57,7 +60,7 @@ class Peer:
 def all_peers() -> tuple[Peer, ...]:
     """All tracers, our own first."""
     return (
-        Peer(OURS, None, _ours, _told_by_us),
+        Peer(OURS, None, _ours, _told_by_us, sign=DOCUMENT_NAME),
         Peer(PERF, "perf", _perf, _told_by_perf),
         Peer("bpftrace", "bpftrace", _bpftrace, lambda path: _matches(path, _PRINTED)),
         Peer("forkstat", "forkstat", _forkstat, lambda path: _matches(path, _FORKSTAT), prints=True),

@@ -24,6 +24,7 @@ from linnix_rec.errors import LinnixRecError
 TYPICAL_EVENTS_PER_SECOND: Final = 300
 
 _SETTLE_SECONDS: Final = 3.0  # to load and attach; the slowest of them compiles first
+_BEGIN_SECONDS: Final = 60.0
 _END_SECONDS: Final = 60.0
 _SAMPLE_SECONDS: Final = 1.0
 _STORM: Final = (sys.executable, "-m", "linnix_rec.bench.storm")
@@ -121,6 +122,7 @@ def _running(peer: Peer, output: Path) -> Iterator[int]:
             command, stdin=subprocess.DEVNULL, stdout=prints, stderr=errors, start_new_session=True
         )
     try:
+        _await(output / peer.sign, tracer, said)
         time.sleep(_SETTLE_SECONDS)
         _still_runs(tracer, said)
         yield tracer.pid
@@ -134,6 +136,16 @@ def _running(peer: Peer, output: Path) -> Iterator[int]:
         with suppress(ProcessLookupError):
             os.killpg(tracer.pid, signal.SIGKILL)
         tracer.wait()
+
+
+def _await(sign: Path, tracer: subprocess.Popen[bytes], said: Path) -> None:
+    """Wait until the tracer's sign is there: its output, or something in it."""
+    give_up = time.monotonic() + _BEGIN_SECONDS
+    while not sign.exists():
+        _still_runs(tracer, said)
+        if time.monotonic() > give_up:
+            raise LinnixRecError(f"it did not begin within {_BEGIN_SECONDS:.0f} s")
+        time.sleep(0.05)
 
 
 def _still_runs(tracer: subprocess.Popen[bytes], said: Path) -> None:
