@@ -127,7 +127,6 @@ static ALWAYS_INLINE u64 opaque(u64 number, u64 salt)
 	return number ^ salt;
 }
 
-
 /* An exec's text: where it lies, and how much of it the span has room for. */
 struct exec_text {
 	const char *filename;
@@ -136,17 +135,13 @@ struct exec_text {
 	u64 argv_bytes;
 	u32 filename_slots;
 	u32 span;
+	u8 kind;
 	u8 flags;
 };
 
-static ALWAYS_INLINE void measure_text(struct exec_text *text, struct task_struct *task,
-				       struct linux_binprm *bprm, bool with_argv)
+/* Divide the span among the two: what has no room is cut. */
+static ALWAYS_INLINE void fit_text(struct exec_text *text)
 {
-	text->filename = bprm->filename;
-	text->arguments = task->mm->arg_start;
-	text->argv_bytes = with_argv ? task->mm->arg_end - text->arguments : 0;
-	text->flags = 0;
-	text->filename_bytes = opaque(filename_length(text->filename), text->arguments);
 	if (text->filename_bytes > FILENAME_MAX) {
 		text->filename_bytes = FILENAME_MAX;
 		text->flags = EXEC_TEXT_CUT;
@@ -161,12 +156,24 @@ static ALWAYS_INLINE void measure_text(struct exec_text *text, struct task_struc
 	text->span = text->filename_slots + text_slots(text->argv_bytes);
 }
 
+static ALWAYS_INLINE void measure_text(struct exec_text *text, struct task_struct *task,
+				       struct linux_binprm *bprm, bool with_argv)
+{
+	text->kind = KIND_EXEC;
+	text->filename = bprm->filename;
+	text->arguments = task->mm->arg_start;
+	text->argv_bytes = with_argv ? task->mm->arg_end - text->arguments : 0;
+	text->flags = 0;
+	text->filename_bytes = opaque(filename_length(text->filename), text->arguments);
+	fit_text(text);
+}
+
 static ALWAYS_INLINE void describe_exec(struct slot *head, struct task_struct *task, int old_tid,
 					const struct exec_text *text)
 {
 	u64 bytes = text->filename_bytes > HEAD_TEXT_BYTES ? HEAD_TEXT_BYTES : text->filename_bytes;
 
-	describe(head, task, KIND_EXEC, text->span, text->flags);
+	describe(head, task, text->kind, text->span, text->flags);
 	head->exec.old_tid = old_tid;
 	head->exec.filename_bytes = text->filename_bytes;
 	head->exec.argv_bytes = text->argv_bytes;
@@ -179,7 +186,7 @@ static ALWAYS_INLINE void write_text(struct slot *slot, u32 i, const struct exec
 	u64 bytes;
 	u32 begin;
 
-	slot->kind = KIND_EXEC;
+	slot->kind = text->kind;
 	slot->span = text->span;
 	slot->index = i;
 	if (i < opaque(text->filename_slots, text->arguments)) {

@@ -23,6 +23,7 @@ typedef _Bool bool;
 enum {
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 	BPF_F_NO_PREALLOC = 1 << 0,
@@ -39,6 +40,7 @@ static long (*const bpf_perf_event_output)(void *ctx, void *map, u64 flags, void
 static u64 (*const bpf_get_current_task_btf)(void) = (void *)158;
 static long (*const bpf_probe_read_user)(void *to, u32 bytes, const void *from) = (void *)112;
 static long (*const bpf_probe_read_kernel)(void *to, u32 bytes, const void *from) = (void *)113;
+static long (*const bpf_probe_read_user_str)(void *to, u32 bytes, const void *from) = (void *)114;
 static long (*const bpf_probe_read_kernel_str)(void *to, u32 bytes, const void *from) = (void *)115;
 static u64 (*const bpf_ktime_get_boot_ns)(void) = (void *)125;
 static long (*const bpf_ringbuf_output)(void *map, void *data, u64 bytes, u64 flags) = (void *)130;
@@ -118,6 +120,38 @@ struct task_struct {
 	struct mm_struct *mm;
 };
 
+/* An architecture's own: only one of each two is on a kernel. */
+struct pt_regs___x86 {
+	unsigned long bx;
+	unsigned long cx;
+	unsigned long dx;
+	unsigned long si;
+	unsigned long di;
+	unsigned long orig_ax;
+};
+
+struct pt_regs___arm64 {
+	u64 regs[31];
+	u64 orig_x0;
+	s32 syscallno;
+};
+
+struct thread_info___x86 {
+	u32 status;
+};
+
+struct task_struct___x86 {
+	struct thread_info___x86 thread_info;
+};
+
+struct thread_info___arm64 {
+	unsigned long flags;
+};
+
+struct task_struct___arm64 {
+	struct thread_info___arm64 thread_info;
+};
+
 struct linux_binprm {
 	const char *filename;
 };
@@ -130,6 +164,12 @@ struct bpf_iter__task {
 	struct task_struct *task;
 };
 
+/* Whether this kernel has the field: known when the program is loaded. */
+#define HAS_FIELD(field) __builtin_preserve_field_info(field, 2)
+
+#define TS_COMPAT 0x0002      /* arch/x86/include/asm/thread_info.h */
+#define TIF_32BIT (1UL << 22) /* arch/arm64/include/asm/thread_info.h */
+#define X32_SYSCALL_BIT 0x40000000
 #define SIGNAL_GROUP_EXIT 0x00000004 /* include/linux/sched/signal.h */
 #define PF_EXITING 0x00000004        /* include/linux/sched.h */
 #define PF_KTHREAD 0x00200000

@@ -92,6 +92,26 @@ int on_exit(u64 *ctx)
 	return exits(ctx, task, task->signal->live.counter == 0);
 }
 
+/* Write the span's slots behind the first, and hand it over; if one has no room, all of it is lost. */
+static ALWAYS_INLINE void close_text(struct event *event, const struct exec_text *text)
+{
+	struct slot *slot;
+	u32 i;
+
+	for (i = 1; i < SPAN_MAX; i++) {
+		/* Keeps clang from turning the test into one that older verifiers can't follow. */
+		asm volatile("" : "+r"(i));
+		if (i >= opaque(text->span, text->arguments))
+			break;
+		slot = further_slot(event, i);
+		if (!slot)
+			return;
+		write_text(slot, i, text, event->head);
+		further_slot_written(event, slot, i);
+	}
+	close_span(event);
+}
+
 /* Fires when the new program is in place and before its first instruction. */
 SEC("tp_btf/sched_process_exec")
 int on_exec(u64 *ctx)
@@ -101,8 +121,6 @@ int on_exec(u64 *ctx)
 	struct exec_text text;
 	struct event event;
 	struct place place;
-	struct slot *slot;
-	u32 i;
 
 	if (!account)
 		return 0;
@@ -117,18 +135,7 @@ int on_exec(u64 *ctx)
 	if (!open_span(&event))
 		return 0;
 	describe_exec(event.head, task, ctx[1], &text);
-	for (i = 1; i < SPAN_MAX; i++) {
-		/* Keeps clang from turning the test into one that older verifiers can't follow. */
-		asm volatile("" : "+r"(i));
-		if (i >= opaque(text.span, text.arguments))
-			break;
-		slot = further_slot(&event, i);
-		if (!slot)
-			return 0;
-		write_text(slot, i, &text, event.head);
-		further_slot_written(&event, slot, i);
-	}
-	close_span(&event);
+	close_text(&event, &text);
 	return 0;
 }
 

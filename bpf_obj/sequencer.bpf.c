@@ -58,3 +58,4 @@ static ALWAYS_INLINE void close_event(struct event *event)
 }
 
 #include "programs.h"
+#include "syscalls.h"

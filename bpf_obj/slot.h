@@ -25,6 +25,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef int s32;
 typedef unsigned long long u64;
+typedef long long s64;
 
 #define SPAN_MAX 16 /* slots of one event, at most */
 #define COMM_BYTES 16
@@ -36,7 +37,9 @@ enum event_kind {
 	KIND_EXEC = 2,
 	KIND_EXIT = 3,
 	KIND_TASK = 4, /* existed before the recording */
-	KIND_COUNT = 5,
+	KIND_SYSCALL = 5,     /* that has returned */
+	KIND_FAILED_EXEC = 6, /* laid out as an exec without arguments */
+	KIND_COUNT = 7,
 };
 
 enum event_flag {
@@ -44,6 +47,7 @@ enum event_flag {
 	EXEC_TEXT_CUT = 1 << 1, /* filename or arguments were longer than the span, or unreadable */
 	TASK_EXITING = 1 << 2,
 	TASK_KERNEL_THREAD = 1 << 3,
+	SYSCALL_COMPAT = 1 << 4, /* its number is of the 32-bit table, or of x32's */
 };
 
 struct fork_event {
@@ -73,6 +77,15 @@ struct usage {
 	u32 max_rss_pages; /* of the process; saturates */
 };
 
+/* Its number is in the slot's `status`: NO_SYSCALL if no table can have it. */
+struct syscall_event {
+	u64 arguments[3];
+	s64 result;
+	u64 duration_ns;
+};
+
+#define NO_SYSCALL 0xffff
+
 /* Two cache lines; what every event carries comes first. */
 struct slot {
 	u64 stamp;
@@ -81,7 +94,8 @@ struct slot {
 	u8 index; /* of this slot in the span */
 	u8 flags;
 	u16 cpu;
-	u16 status; /* exit: as wait(2) encodes it; task: the kernel's exit_state */
+	u16 status; /* exit: as wait(2) encodes it; task: the kernel's exit_state; syscall: its number;
+		       failed exec: errno */
 	union {
 		struct {
 			u64 boot_ns;
@@ -99,6 +113,7 @@ struct slot {
 				struct fork_event fork;
 				struct exec_event exec;
 				struct usage usage; /* exit, task */
+				struct syscall_event syscall;
 			};
 		};
 		u8 text[SLOT_TEXT_BYTES]; /* of a slot whose index is not 0 */
@@ -108,10 +123,11 @@ struct slot {
 _Static_assert(sizeof(struct slot) == 128, "a slot is two cache lines");
 
 /* One a CPU. Events are counted by kind; tickets are what the ring's arithmetic is about. Once no
- * program runs any more:  seen = filtered + claimed,  tickets issued = published + abandoned. */
+ * program runs any more:  seen = filtered + shed + claimed,  tickets issued = published + abandoned. */
 struct account {
 	u64 seen[KIND_COUNT];      /* events */
-	u64 filtered[KIND_COUNT];  /* events outside of the recorded tree */
+	u64 filtered[KIND_COUNT];  /* events outside of the recorded tree, or the recorder's own syscalls */
+	u64 shed[KIND_COUNT];      /* events that took no ticket, as the reader was half a ring behind */
 	u64 claimed[KIND_COUNT];   /* events that took tickets */
 	u64 abandoned[KIND_COUNT]; /* events that found a slot of theirs taken or lapped */
 	u64 published_tickets;
@@ -120,7 +136,9 @@ struct account {
 	u64 adopted;         /* tasks that were marked as members of the tree by an iterator */
 	u64 live;            /* members of the tree that an iterator found alive */
 	u64 listings;        /* times that the listing iterator came to its end */
-	u64 unused[6];       /* to a multiple of 128 bytes: CPUs share no cache line, nor its neighbour */
+	u64 unbegun;         /* syscalls that returned, and whose beginning was not seen: syscalls.h */
+	u64 unwanted;        /* syscalls that returned, of numbers that were not asked for */
+	u64 unused[5];       /* to a multiple of 128 bytes: CPUs share no cache line, nor its neighbour */
 };
 
 _Static_assert(sizeof(struct account) % 128 == 0, "accounts of two CPUs share no cache line");

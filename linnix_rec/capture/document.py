@@ -16,7 +16,7 @@ from typing import Final
 from linnix_rec.capture import limits
 from linnix_rec.capture.decode import MalformedError, decode
 from linnix_rec.capture.opening import read_file
-from linnix_rec.capture.schema import FORMAT_VERSION
+from linnix_rec.capture.schema import FORMAT_VERSION, PROCESS_FORMAT_VERSION
 from linnix_rec.capture.text import shown
 from linnix_rec.errors import UnreadableCaptureError
 
@@ -24,6 +24,8 @@ DOCUMENT_NAME: Final = "capture.json"
 FORMAT: Final = "linnix-rec capture"
 #: The reason in `Stopped` of a recording that could not go on; its detail says why.
 FAILURE: Final = "failure"
+#: What is recorded unless more is asked for, and always: forks, execs and exits.
+PROCESS_EVENTS: Final = ("process",)
 
 _SEGMENT_NAME: Final = re.compile(r"segment-[0-9]{20}\.parquet")
 
@@ -53,7 +55,8 @@ class Filter:
     """What was recorded: `mode` is "all", "command" or "pid"; `pid` is the first process of the tree.
 
     `argv` is False if no arguments were read, `redacted` True if parts of them were replaced; the command
-    here is treated alike.
+    here is treated alike. `events` are the kinds that were asked for, as `record --events` has them: process
+    (fork, exec, exit), syscall or syscall:NAME,..., failed-exec.
     """
 
     mode: str
@@ -61,6 +64,12 @@ class Filter:
     pid: int | None = None
     argv: bool = True
     redacted: bool = False
+    events: tuple[str, ...] = PROCESS_EVENTS
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether events are in WIDE_SCHEMA: more than what processes do was asked for."""
+        return self.events != PROCESS_EVENTS
 
 
 @dataclass(frozen=True)
@@ -93,12 +102,16 @@ class Stopped:
 
 @dataclass(frozen=True)
 class EventAccount:
-    """One kind's counters in the kernel, all in events (not tickets)."""
+    """One kind's counters in the kernel, all in events (not tickets).
+
+    shed: took no ticket, as the reader was too far behind; only syscalls and failed execs give way so
+    """
 
     seen: int
     filtered: int
     claimed: int
     abandoned: int
+    shed: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,8 @@ class Accounts:
     run_counts, run_time_ns: by program, as the kernel's statistics have them; empty without `--prove`
     listings: how often the task iterator ran to its end (each end is one more run of its program)
     running: read while programs ran, as a dump's are: then sums are bounds, not equal
+    syscalls_unbegun: returns of syscalls whose beginning was not seen: they are no events
+    syscalls_unwanted: returns of syscalls of other numbers than were asked for: they are no events
     channel_lost: events that a channel without tickets says itself it lost; None if it does not say
 
     Of a channel without tickets, `issued` are the events offered to it, `published` those that it took, and
@@ -126,6 +141,13 @@ class Accounts:
     listings: int = 0
     running: bool = False
     channel_lost: int | None = None
+    syscalls_unbegun: int = 0
+    syscalls_unwanted: int = 0
+
+    @property
+    def shed(self) -> int:
+        """Events of all kinds that took no ticket, as the reader was too far behind."""
+        return sum(events.shed for events in self.events.values())
 
 
 @dataclass(frozen=True)
@@ -239,7 +261,8 @@ class CaptureDocument:
     """All of capture.json. `stopped` and `accounts` are None while recording, and after a crash.
 
     `ordered` says that the source numbers events in the kernel; if not, `channel` tells of it.
-    `pin` names the pinned recording that fills this capture, `resumptions` its later recorders.
+    `pin` names the pinned recording that fills this capture, `resumptions` its later recorders. `largest_lag` is how
+    many events (or tickets) its reader was behind at most, as it looked.
     """
 
     tool_version: str
@@ -262,10 +285,11 @@ class CaptureDocument:
     connector: ConnectorWitness | None = None
     pin: str | None = None
     resumptions: tuple[Resumption, ...] = ()
+    largest_lag: int | None = None
     pruned: Pruned | None = None
     segments: tuple[Segment, ...] = ()
     format: str = FORMAT
-    format_version: int = FORMAT_VERSION
+    format_version: int = PROCESS_FORMAT_VERSION
 
     @property
     def last_sha256(self) -> str:

@@ -30,19 +30,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linnix_rec.capture import limits
-from linnix_rec.capture.schema import EVENT_SCHEMA, FORMAT_VERSION, KINDS, NAME
+from linnix_rec.capture.schema import (
+    FORMAT_VERSION,
+    KINDS,
+    NAME,
+    OPTIONAL_KINDS,
+    PROCESS_FORMAT_VERSION,
+    WIDE_SCHEMA,
+)
 from linnix_rec.errors import UnreadableCaptureError
 
 #: A row group closes at so many rows, or so many bytes in memory (arguments can be 1,700 bytes a row).
 ROW_GROUP_ROWS: Final = 1 << 17
 ROW_GROUP_BYTES: Final = 32 << 20
 
-_NAMES: Final = [field.name for field in EVENT_SCHEMA if field.type == NAME]
+_NAMES: Final = [field.name for field in WIDE_SCHEMA if field.type == NAME]
 
 #: Values that come back within a row group; where they don't, the dictionary is given up early.
 _REPEATED: Final = [
     *("slots", "parent_tid", "parent_tgid", "parent_start_ns", "uid", "gid", "cgroup_id"),
     *("exit_code", "utime_ns", "stime_ns", "max_rss_bytes"),
+    *("nr", "arg0", "arg1", "arg2", "ret", "errno"),
 ]
 _DICTIONARY_BYTES: Final = 16 << 10
 
@@ -51,7 +59,7 @@ _IN_TURNS: Final = ["tid", "tgid", "start_ns"]
 
 _ENCODINGS: Final = {
     field.name: "PLAIN" if field.name in _IN_TURNS else "DELTA_BINARY_PACKED"
-    for field in EVENT_SCHEMA
+    for field in WIDE_SCHEMA
     if (pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)) and field.name not in _REPEATED
 }
 
@@ -77,7 +85,7 @@ class SegmentMetadata:
     previous_sha256: str
     lost: Mapping[str, int] = field(default_factory=dict)
     closed_boot_ns: int | None = None
-    schema_version: int = FORMAT_VERSION
+    schema_version: int = PROCESS_FORMAT_VERSION
 
     def as_keys(self) -> dict[str, str]:
         """Give the Parquet key-value metadata, all text: `linnix_rec.first_seq` and so on."""
@@ -86,12 +94,18 @@ class SegmentMetadata:
             _PREFIX + "capture_id": self.capture_id,
             _PREFIX + "first_seq": str(self.first_seq),
             _PREFIX + "end_seq": str(self.end_seq),
-            _PREFIX + "rows": json.dumps({kind: self.rows.get(kind, 0) for kind in KINDS}),
+            _PREFIX + "rows": json.dumps(self._all_rows),
             _PREFIX + "lost": json.dumps(dict(self.lost)),
             _PREFIX + "clock_offset_ns": _optional_text(self.clock_offset_ns),
             _PREFIX + "closed_boot_ns": _optional_text(self.closed_boot_ns),
             _PREFIX + "previous_sha256": self.previous_sha256,
         }
+
+    @property
+    def _all_rows(self) -> dict[str, int]:
+        """Of the kinds that every capture has, a number, if it is 0; of the others, if there are any."""
+        wanted = [kind for kind in KINDS if kind not in OPTIONAL_KINDS or self.rows.get(kind, 0)]
+        return {kind: self.rows.get(kind, 0) for kind in wanted}
 
     @staticmethod
     def from_keys(keys: Mapping[bytes, bytes], name: str) -> "SegmentMetadata":
@@ -134,22 +148,22 @@ def _optional_int(text: str) -> int | None:
     return int(text) if text else None
 
 
-def parquet_writer(sink: Any) -> pq.ParquetWriter:
+def parquet_writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
     """Open a Parquet writer on a file object; pages carry a CRC, so that bit rot is not taken for events."""
     return pq.ParquetWriter(
         sink,
-        EVENT_SCHEMA,
+        schema,
         version="2.6",
         compression="zstd",
         compression_level=1,
-        use_dictionary=_NAMES + _REPEATED,
-        column_encoding=_ENCODINGS,
+        use_dictionary=[name for name in _NAMES + _REPEATED if name in schema.names],
+        column_encoding={name: _ENCODINGS[name] for name in schema.names if name in _ENCODINGS},
         write_statistics=_WITH_STATISTICS,
         dictionary_pagesize_limit=_DICTIONARY_BYTES,
         write_batch_size=1 << 14,
         data_page_size=128 << 10,
         write_page_checksum=True,
-        sorting_columns=[pq.SortingColumn(EVENT_SCHEMA.get_field_index("seq"))],
+        sorting_columns=[pq.SortingColumn(schema.get_field_index("seq"))],
     )
 
 

@@ -5,7 +5,6 @@ from typing import Final
 import pyarrow as pa
 
 from linnix_rec.capture.parquet import ROW_GROUP_BYTES, ROW_GROUP_ROWS
-from linnix_rec.capture.schema import EVENT_SCHEMA
 
 #: A batch costs some 10 KB beside its rows, and each is a chunk of every column: small ones are joined.
 _SMALL_ROWS: Final = 4096
@@ -13,7 +12,7 @@ _SMALL_BATCHES: Final = 128
 
 
 class PendingRows:
-    """The rows of the next row group, in the order in which they came."""
+    """The rows of the next row group, in the order in which they came; all of one schema."""
 
     def __init__(self) -> None:
         self._large: list[pa.RecordBatch] = []
@@ -40,10 +39,10 @@ class PendingRows:
             self._join_small()
 
     def take(self) -> pa.Table:
-        """Give all rows as one table, each column with one dictionary, and be empty again."""
+        """Give all rows (at least one) as one table, each column with one dictionary, and be empty again."""
         self._join_small()
         # Parquet keeps one dictionary a column chunk; at a second one pyarrow would fall back to plain text.
-        table = pa.Table.from_batches(self._large, EVENT_SCHEMA).unify_dictionaries()
+        table = pa.Table.from_batches(self._large).unify_dictionaries()
         self.clear()
         return table
 
@@ -54,7 +53,7 @@ class PendingRows:
 
     def _join_small(self) -> None:
         if self._small:
-            joined = pa.Table.from_batches(self._small, EVENT_SCHEMA).combine_chunks()
+            joined = pa.Table.from_batches(self._small).combine_chunks()
             for batch in joined.to_batches():
                 self._add_large(batch)
         self._small, self._small_rows = [], 0

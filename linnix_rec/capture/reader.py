@@ -2,7 +2,8 @@
 
 What can be read is read; where the files are not what was written, `Capture.findings` says so. What can't
 be read raises `UnreadableCaptureError` with the file's name. Nothing in a file is believed: types, nulls
-and text are checked on the way in, so a consumer meets EVENT_SCHEMA or that error.
+and text are checked on the way in, so a consumer meets EVENT_SCHEMA (of a capture with syscalls or failed
+execs, WIDE_SCHEMA) or that error.
 """
 
 import os
@@ -26,7 +27,7 @@ from linnix_rec.capture.opening import open_file
 from linnix_rec.capture.pages import RowGroup, check_pages, read_footer, read_row_groups
 from linnix_rec.capture.parquet import SegmentMetadata, parquet_file
 from linnix_rec.capture.retention import is_leftover
-from linnix_rec.capture.schema import EVENT_SCHEMA
+from linnix_rec.capture.schema import EVENT_SCHEMA, SYSCALL_COLUMNS, WIDE_SCHEMA
 from linnix_rec.capture.text import printable
 from linnix_rec.capture.values import check_values
 from linnix_rec.errors import UnreadableCaptureError
@@ -81,7 +82,7 @@ class Capture:
     @property
     def schema(self) -> pa.Schema:
         """The schema of the batches, if all columns are read."""
-        return EVENT_SCHEMA
+        return WIDE_SCHEMA if self.document.filter.is_wide else EVENT_SCHEMA
 
     def batches(
         self,
@@ -94,14 +95,14 @@ class Capture:
     ) -> Iterator[pa.RecordBatch]:
         """Yield events in seq order: those of tickets first_seq (included) to end_seq (not), of these kinds.
 
-        Batches have up to `batch_rows` rows, and the columns asked for, in that order and in EVENT_SCHEMA's
-        types. Segments and row groups that can't hold such an event are not read; memory is that of one
-        row group.
+        Batches have up to `batch_rows` rows, and the columns asked for, in that order and in WIDE_SCHEMA's
+        types; without `columns`, those of `schema`. What a capture has no column for is null. Segments and
+        row groups that can't hold such an event are not read; memory is that of one row group.
         Raises UnreadableCaptureError.
         """
-        schema = (
-            EVENT_SCHEMA if columns is None else pa.schema([EVENT_SCHEMA.field(name) for name in columns])
-        )
+        schema = self.schema
+        if columns is not None:
+            schema = pa.schema([WIDE_SCHEMA.field(name) for name in columns])
         chosen = _Choice(first_seq, end_seq, None if kinds is None else frozenset(kinds))
         read = list(dict.fromkeys([*schema.names, *chosen.columns]))
         for segment in self.segments:
@@ -110,7 +111,7 @@ class Capture:
             for batch in _segment_batches(segment.path, read, chosen, batch_rows):
                 kept = chosen.rows_of(batch)
                 if kept.num_rows:
-                    yield kept.select(schema.names).cast(schema)
+                    yield _in_schema(kept, schema)
 
     def findings(self) -> list[Finding]:
         """Say where files are missing, extra, swapped, edited, foreign, out of the chain, or miscounted.
@@ -162,6 +163,20 @@ class _Choice:
             indices, names = views.names(batch, "kind")
             keep &= np.array([name in self.kinds for name in names] or [False])[indices]
         return batch if keep.all() else batch.filter(pa.array(keep))
+
+
+def _in_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Columns that the file lacks are null."""
+    if set(schema.names) <= set(batch.schema.names):
+        return batch.select(schema.names).cast(schema)
+    there = set(batch.schema.names)
+    arrays = [
+        batch.column(field.name).cast(field.type)
+        if field.name in there
+        else pa.nulls(batch.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def open_capture(path: Path) -> Capture:
@@ -264,8 +279,10 @@ def _open_segment(path: Path) -> SegmentFile:
 
 
 def _check_columns(schema: pa.Schema, path: Path) -> None:
-    for field in EVENT_SCHEMA:
+    for field in WIDE_SCHEMA:
         if schema.get_field_index(field.name) < 0:
+            if field in SYSCALL_COLUMNS:
+                continue
             raise UnreadableCaptureError(f"can't read segment {path}: it has no column {field.name}")
         found = schema.field(field.name).type
         if found != field.type:
@@ -278,6 +295,7 @@ def _segment_batches(
     path: Path, read: list[str], chosen: _Choice, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     with _open(path) as (file, raw, footer):
+        read = [name for name in read if name in file.schema_arrow.names]
         leaves, nested = _leaves(file.schema, read)
         seq_column = next(iter(_leaves(file.schema, ["seq"])[0]), -1)
         row_groups = read_row_groups(footer, raw.seek(0, os.SEEK_END))

@@ -2,6 +2,10 @@
 
 Every row is one event and carries the number (`seq`) of the first ticket it took. `seq` is the order;
 the two timestamps are data, read after the ticket, and can be inverted between CPUs by microseconds.
+
+Syscalls and failed execs are in a capture only if they were asked for, and so are the columns that tell of
+them: the schema then is WIDE_SCHEMA, and the format version 2. A reader of version 1 would call proven what
+has shed syscalls.
 """
 
 from collections.abc import Mapping
@@ -9,12 +13,18 @@ from typing import Final
 
 import pyarrow as pa
 
-FORMAT_VERSION: Final = 1
+#: The newest that is read; written of what is in WIDE_SCHEMA.
+FORMAT_VERSION: Final = 2
+#: Written of what is in EVENT_SCHEMA.
+PROCESS_FORMAT_VERSION: Final = 1
 
 #: Kinds of event, in the order of their numeric codes (`KIND_CODES`).
-KINDS: Final = ("gap", "fork", "exec", "exit", "task")
+KINDS: Final = ("gap", "fork", "exec", "exit", "task", "syscall", "failed-exec")
 KIND_CODES: Final[Mapping[str, int]] = {kind: code for code, kind in enumerate(KINDS)}
-GAP, FORK, EXEC, EXIT, TASK = range(len(KINDS))
+GAP, FORK, EXEC, EXIT, TASK, SYSCALL, FAILED_EXEC = range(len(KINDS))
+
+#: Those that are recorded if they are asked for, and that give way to the others.
+OPTIONAL_KINDS: Final = ("syscall", "failed-exec")
 
 #: Why tickets of a gap could not be captured.
 GAP_REASONS: Final = ("lapped", "abandoned", "dropped")
@@ -30,7 +40,7 @@ EVENT_SCHEMA: Final = pa.schema(
     [
         _column("seq", pa.uint64(), "first ticket of the event: the total order", nullable=False),
         _column("slots", pa.uint8(), "tickets the event took, 1 to 16; 0 for a gap", nullable=False),
-        _column("kind", NAME, "fork, exec, exit, task (listed by the recorder) or gap", nullable=False),
+        _column("kind", NAME, "fork, exec, exit, task (listed), gap, syscall, failed-exec", nullable=False),
         _column(
             "boot_ns", pa.int64(), "CLOCK_BOOTTIME, ns since boot, read after the ticket; null for a gap"
         ),
@@ -51,9 +61,9 @@ EVENT_SCHEMA: Final = pa.schema(
         _column("child_tgid", pa.int32(), "fork: process id of the new task"),
         _column("child_start_ns", pa.uint64(), "fork: start of the new task, ns since boot"),
         _column("clone_flags", pa.uint64(), "fork: CLONE_* flags"),
-        _column("filename", NAME, "exec: the path as given to execve"),
+        _column("filename", NAME, "exec, failed-exec: the path as given to execve"),
         _column("argv", pa.list_(pa.string()), "exec: the arguments; null if none were to be recorded"),
-        _column("argv_truncated", pa.bool_(), "exec: filename or argv was longer than the span, and is cut"),
+        _column("argv_truncated", pa.bool_(), "exec, failed-exec: filename or argv is cut, or unreadable"),
         _column(
             "old_tid", pa.int32(), "exec: thread id before the exec; differs from tid if a non-leader exec'd"
         ),
@@ -79,3 +89,19 @@ EVENT_SCHEMA: Final = pa.schema(
         ),
     ]
 )
+
+#: The columns that only captures of syscalls or failed execs have, behind the others.
+SYSCALL_COLUMNS: Final = (
+    _column("nr", pa.int32(), "syscall: its number on this machine; -1 if no table has it"),
+    _column(
+        "syscall", NAME, "its name; syscall_N if unknown, compat_N if N is of another table (32-bit, x32)"
+    ),
+    _column("arg0", pa.uint64(), "syscall: its first argument, as it was called"),
+    _column("arg1", pa.uint64(), "syscall: its second argument"),
+    _column("arg2", pa.uint64(), "syscall: its third argument"),
+    _column("ret", pa.int64(), "syscall: what it returned; from -4095 to -1 an errno, negated"),
+    _column("duration_ns", pa.uint64(), "syscall: from its beginning to boot_ns, ns"),
+    _column("errno", pa.int32(), "failed-exec: why; its path is in filename"),
+)
+
+WIDE_SCHEMA: Final = pa.schema([*EVENT_SCHEMA, *SYSCALL_COLUMNS])

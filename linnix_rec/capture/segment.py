@@ -67,7 +67,7 @@ class _HashedFile:
 class OpenSegment:
     """A segment under its partial name; ends by `publish` or `abandon`."""
 
-    def __init__(self, directory: Path, first_seq: int, owner: files.Owner | None) -> None:
+    def __init__(self, directory: Path, first_seq: int, owner: files.Owner | None, schema: pa.Schema) -> None:
         self.name = segment_name(first_seq)
         self.first_seq = first_seq
         self.end_seq = first_seq
@@ -81,7 +81,7 @@ class OpenSegment:
         self._file = _HashedFile(files.create(self._partial, owner))
         # pyarrow writes some 600 pieces a row group, and each would be a call into Python.
         self._stream = pa.BufferedOutputStream(pa.PythonFile(self._file, mode="w"), _BUFFER_BYTES)
-        self._parquet = parquet_writer(self._stream)
+        self._parquet = parquet_writer(self._stream, schema)
 
     @property
     def size_bytes(self) -> int:

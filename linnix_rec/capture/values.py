@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from linnix_rec.capture import limits
-from linnix_rec.capture.schema import EVENT_SCHEMA
+from linnix_rec.capture.schema import WIDE_SCHEMA
 
-_NEVER_NULL: Final = frozenset(field.name for field in EVENT_SCHEMA if not field.nullable)
+_NEVER_NULL: Final = frozenset(field.name for field in WIDE_SCHEMA if not field.nullable)
 
 
 def check_values(batch: pa.RecordBatch) -> None:

@@ -178,7 +178,7 @@ class CaptureWriter:
                 self._fail(error)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Take a batch in EVENT_SCHEMA; raises RecordingError if the disk is full or fails."""
+        """Take a batch in EVENT_SCHEMA or WIDE_SCHEMA, always the same one; raises RecordingError."""
         if self._failure is not None:
             raise self._failure
         try:
@@ -244,7 +244,8 @@ class CaptureWriter:
     def _take_some(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Take as many rows as the segment and its row group have room for, and give the rest."""
         if self._open is None:
-            self._open = OpenSegment(self._directory, int(columns.uint64(batch, "seq")[0]), self._owner)
+            first_seq = int(columns.uint64(batch, "seq")[0])
+            self._open = OpenSegment(self._directory, first_seq, self._owner, batch.schema)
         segment = self._open
         room = min(self._pending.room, self._segment_rows - segment.rows)
         part = batch if batch.num_rows <= room else batch.slice(0, room)
@@ -272,6 +273,7 @@ class CaptureWriter:
                 previous_sha256=self._document.last_sha256,
                 lost=segment.lost,
                 closed_boot_ns=closed_boot_ns,
+                schema_version=self._document.format_version,
             )
         )
         self._open = None

@@ -4,7 +4,8 @@ Each identity is stated with both sides. They make a chain: the kernel ran a pro
 counted an event; what it saw it left out or claimed tickets for; what was claimed and not abandoned is a
 row; and all tickets issued are in rows and gaps. Nobody of these counts for another: runs are the
 kernel's statistics (`--prove`), `seen`, `filtered`, `claimed` and `abandoned` are the programs' (events,
-an event having 1 to 16 tickets), `issued` is the ring's, and the rows are the file's.
+an event having 1 to 16 tickets), `issued` is the ring's, and the rows are the file's. Syscalls and failed
+execs may also be shed, without a ticket: a loss that has a number and no place.
 
 Of a channel without tickets all are events: what was claimed was offered to it, and what it refused was
 abandoned and is lost in gaps. The channel itself may count what it lost (perf does).
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from linnix_rec.capture.document import FAILURE, Accounts, CaptureDocument, EventAccount
-from linnix_rec.capture.schema import GAP, KINDS
+from linnix_rec.capture.schema import GAP, KINDS, OPTIONAL_KINDS
 from linnix_rec.proof.tickets import TicketCheck
 from linnix_rec.proof.verdict import Identity, RuleResult, judged
 
@@ -60,9 +61,9 @@ def _sums(document: CaptureDocument, accounts: Accounts, tickets: TicketCheck) -
     known = tickets.lost_tickets + removed.lost == abandoned and removed.first_seq == 0
     relation = "=" if known else ">="
     yield from _runs(accounts)
-    for kind in _EVENT_KINDS:
+    for kind in _kinds(accounts, tickets):
         events = accounts.events.get(kind, _NOTHING)
-        yield Identity(f"{kind}s seen", events.seen, "=", _kept(events), "filtered + claimed")
+        yield Identity(f"{kind}s seen", events.seen, "=", _kept(events), _kept_as(kind))
         rows = tickets.rows[kind] + removed.rows(kind)
         yield Identity(
             f"{kind}s claimed - abandoned", events.claimed - events.abandoned, relation, rows, f"{kind} rows"
@@ -81,9 +82,9 @@ def _channel_sums(document: CaptureDocument, accounts: Accounts, tickets: Ticket
     """What holds between counters at rest, if the source numbers no events."""
     removed = _Removed(document)
     yield from _runs(accounts)
-    for kind in _EVENT_KINDS:
+    for kind in _kinds(accounts, tickets):
         events = accounts.events.get(kind, _NOTHING)
-        yield Identity(f"{kind}s seen", events.seen, "=", _kept(events), "filtered + claimed")
+        yield Identity(f"{kind}s seen", events.seen, "=", _kept(events), _kept_as(kind))
         rows = tickets.rows[kind] + removed.rows(kind)
         yield Identity(
             f"{kind}s claimed - abandoned", events.claimed - events.abandoned, "=", rows, f"{kind} rows"
@@ -111,9 +112,9 @@ def _channel_sums(document: CaptureDocument, accounts: Accounts, tickets: Ticket
 def _bounds(document: CaptureDocument, accounts: Accounts, tickets: TicketCheck) -> Iterator[Identity]:
     """What holds between counters that move: who counts last is behind who counts first."""
     removed = _Removed(document)
-    for kind in _EVENT_KINDS:
+    for kind in _kinds(accounts, tickets):
         events = accounts.events.get(kind, _NOTHING)
-        yield Identity(f"{kind}s seen", events.seen, ">=", _kept(events), "filtered + claimed")
+        yield Identity(f"{kind}s seen", events.seen, ">=", _kept(events), _kept_as(kind))
         rows = tickets.rows[kind] + removed.rows(kind)
         yield Identity(
             f"{kind}s claimed - abandoned", events.claimed - events.abandoned, ">=", rows, f"{kind} rows"
@@ -134,6 +135,27 @@ def _runs(accounts: Accounts) -> Iterator[Identity]:
             yield Identity(f"runs of {program}", runs, "=", seen + accounts.listings, "tasks seen + listings")
         else:
             yield Identity(f"runs of {program}", runs, "=", seen, f"{kind}s seen")
+    yield from _runs_of_syscalls(accounts)
+
+
+def _runs_of_syscalls(accounts: Accounts) -> Iterator[Identity]:
+    """What a syscall's return comes to; of failed execs alone the program counts no other return."""
+    begun, ended = (accounts.run_counts.get(program) for program in ("on_sys_enter", "on_sys_exit"))
+    if begun is None or ended is None:
+        return
+    events = accounts.events.get("syscall", _NOTHING)
+    told = events.seen + accounts.syscalls_unwanted + accounts.syscalls_unbegun
+    yield Identity("runs of on_sys_exit", ended, "=", told, "syscalls seen + unwanted + unbegun")
+    kept = events.shed + events.claimed
+    yield Identity("runs of on_sys_enter", begun, ">=", kept, "syscalls shed + claimed")
+
+
+def _kinds(accounts: Accounts, tickets: TicketCheck) -> Iterator[str]:
+    """All kinds of events, but none that nobody asked for and nobody counted."""
+    for kind in _EVENT_KINDS:
+        counted = accounts.events.get(kind, _NOTHING)
+        if kind not in OPTIONAL_KINDS or counted != _NOTHING or tickets.rows[kind]:
+            yield kind
 
 
 def _nothing_escaped(document: CaptureDocument, accounts: Accounts) -> Iterator[Identity]:
@@ -149,7 +171,11 @@ def _nothing_escaped(document: CaptureDocument, accounts: Accounts) -> Iterator[
 
 
 def _kept(events: EventAccount) -> int:
-    return events.filtered + events.claimed
+    return events.filtered + events.shed + events.claimed
+
+
+def _kept_as(kind: str) -> str:
+    return "filtered + shed + claimed" if kind in OPTIONAL_KINDS else "filtered + claimed"
 
 
 def _counters(accounts: Accounts) -> dict[str, int]:
@@ -164,6 +190,7 @@ def _counters(accounts: Accounts) -> dict[str, int]:
     for kind, events in accounts.events.items():
         counters[f"{kind}s seen"] = events.seen
         counters[f"{kind}s filtered"] = events.filtered
+        counters[f"{kind}s shed"] = events.shed
         counters[f"{kind}s claimed"] = events.claimed
         counters[f"{kind}s abandoned"] = events.abandoned
     return counters

@@ -102,6 +102,9 @@ class Verdict:
     the process connector's messages), and `inversions` are counted. `counted` says that there are counters
     of the kernel to hold against the rows.
 
+    `shed` are syscalls and failed execs that took no ticket, as the recorder was too far behind: the kernel
+    counted them, and nothing says where they were. Forks, execs and exits never give way so.
+
     `pruned` is what retention removed before the events here, `resumptions` how often a later recorder
     took up the recording, `pin` the name under which its ring outlives a recorder. `digest` is the
     capture's ("sha256:" and hex), if it was asked for.
@@ -122,6 +125,7 @@ class Verdict:
     source: str = "sequencer"
     counted: bool = True
     inversions: Inversions | None = None
+    shed: int = 0
 
     @property
     def holds(self) -> bool:
@@ -132,7 +136,12 @@ class Verdict:
     def proven(self) -> bool:
         """Whole and in order: every rule holds on a finished capture with tickets, and none is lost."""
         in_order = self.finished and not self.failure
-        return self.holds and in_order and self.ordered and self.lost_tickets == 0
+        return self.holds and in_order and self.ordered and self.whole
+
+    @property
+    def whole(self) -> bool:
+        """Nothing is known to be lost, and nothing was shed."""
+        return self.lost_tickets == 0 and self.shed == 0
 
     @property
     def lost_unit(self) -> str:
@@ -150,7 +159,10 @@ class Verdict:
         if not self.finished:
             return "not proven: the recording was not finished"
         if self.lost_tickets:
-            return f"not whole: {self.lost_tickets} {self.lost_unit}s lost in {self.gaps} gaps"
+            shed = f", and {self.shed} syscalls shed" if self.shed else ""
+            return f"not whole: {self.lost_tickets} {self.lost_unit}s lost in {self.gaps} gaps{shed}"
+        if self.shed:
+            return f"not whole: {self.shed} syscalls shed; forks, execs and exits are proven"
         if self.ordered:
             return "proven"
         if self.counted:
@@ -159,8 +171,8 @@ class Verdict:
 
     def exit_status(self, allow_loss: bool = False) -> int:
         """Give verify's exit status: 0 proven, or as far as the source can be, else 1."""
-        whole = allow_loss or self.lost_tickets == 0
-        return 0 if self.holds and self.finished and not self.failure and whole else 1
+        whole_enough = allow_loss or self.whole
+        return 0 if self.holds and self.finished and not self.failure and whole_enough else 1
 
 
 def lost_unit(source: str, *, ordered: bool) -> str:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from linnix_rec.capture import columns
 from linnix_rec.capture.document import FAILURE, Listing, Stopped
 from linnix_rec.capture.reader import Capture
-from linnix_rec.capture.schema import EVENT_SCHEMA
+from linnix_rec.capture.schema import EVENT_SCHEMA, OPTIONAL_KINDS
 from linnix_rec.proof.account import check_account
 from linnix_rec.proof.alive import check_alive, end_listing
 from linnix_rec.proof.causality import CausalCheck
@@ -64,7 +64,7 @@ def verify_capture(
         rules.append(check_expected(expected_digest, digest, tickets.end_seq))
     return Verdict(
         rules=tuple(rules),
-        events=dict(tickets.rows),
+        events={kind: rows for kind, rows in tickets.rows.items() if rows or kind not in OPTIONAL_KINDS},
         lost_tickets=tickets.lost_tickets,
         gaps=tickets.gaps,
         largest_inversion_ns=tickets.largest_inversion_ns,
@@ -77,6 +77,7 @@ def verify_capture(
         digest=digest,
         source=document.source,
         counted=counted,
+        shed=document.accounts.shed if document.accounts else 0,
         inversions=causality.inversions() if isinstance(causality, ArrivalCheck) else None,
     )
 

@@ -111,7 +111,7 @@ def conclude(proof: Proof) -> str:
     events = words.counted(sum(verdict.events.values()) - verdict.events.get("gap", 0), "event")
     if verdict.proven:
         return f"proven: {events}, {verdict.lost_tickets:,} lost, in causal order"
-    if proof.status == 0 and not verdict.lost_tickets:
+    if proof.status == 0 and verdict.whole:
         return f"{verdict.summary}: {events}"
     verb = "accepted with loss" if proof.status == 0 else "not proven"
     return f"{verb}: {'; '.join(_reasons(verdict))} ({events})"
@@ -124,6 +124,9 @@ def _reasons(verdict: Verdict) -> Iterator[str]:
     if verdict.lost_tickets:
         gaps = words.counted(verdict.gaps, "gap")
         yield f"{words.counted(verdict.lost_tickets, verdict.lost_unit)} lost in {gaps}"
+    if verdict.shed:
+        rest = "" if broken or verdict.lost_tickets else "; forks, execs and exits are proven"
+        yield f"{words.counted(verdict.shed, 'syscall')} shed, as the recorder was behind{rest}"
     if verdict.failure:
         yield f"the recording failed: {printable(verdict.failure)}"
     elif not verdict.finished:
@@ -232,6 +235,7 @@ def _proof_object(proof: Proof) -> dict[str, Any]:
         "events": dict(verdict.events),
         "lost_tickets": verdict.lost_tickets,
         "gaps": verdict.gaps,
+        **({"shed": verdict.shed} if verdict.shed else {}),
         "inversions": asdict(verdict.inversions) if verdict.inversions else None,
         "largest_inversion_ns": verdict.largest_inversion_ns,
         "resumptions": verdict.resumptions,
@@ -245,7 +249,7 @@ def _outcome(proof: Proof, verdict: Verdict) -> str:
     if verdict.proven:
         return "proven"
     if proof.status == 0:
-        return "accepted" if verdict.lost_tickets else "causal"
+        return "causal" if verdict.whole else "accepted"
     return "not proven"
 
 
@@ -298,7 +302,7 @@ def _junit_cases(proof: Proof) -> Iterator[str]:
             proof, rule.name, "" if rule.holds else "failure", f"{rule.violated} violated", offences
         )
     stopped_in_order = verdict.finished and not verdict.failure
-    complete = stopped_in_order and (proof.status == 0 or not verdict.lost_tickets)
+    complete = stopped_in_order and (proof.status == 0 or verdict.whole)
     yield _junit_case(proof, "complete", "" if complete else "failure", conclude(proof))
 
 

@@ -6,7 +6,7 @@ Knows the kernel through `linnix_rec.bpf`; knows no file, and not how a channel 
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,7 +21,7 @@ from linnix_rec.bpf.host import kernel_version
 from linnix_rec.bpf.load import LoadedObject, load
 from linnix_rec.bpf.object import read_object
 from linnix_rec.capture.document import Accounts, Channel, EventAccount, Listing
-from linnix_rec.capture.schema import KINDS, TASK
+from linnix_rec.capture.schema import KINDS, OPTIONAL_KINDS, TASK
 from linnix_rec.sources.cpus import possible_cpus
 from linnix_rec.sources.decode import Decoder
 from linnix_rec.sources.quiesce import wait_for_running_programs
@@ -29,7 +29,7 @@ from linnix_rec.sources.quiesce import wait_for_running_programs
 # In this order both ways. Attached: whoever's birth is seen, all of its life is. Detached: no task acts
 # in the recording whose birth came too late for it.
 _EXIT_PROGRAMS: Final = ("on_exit_group_dead", "on_exit")
-ATTACH_ORDER: Final = (*_EXIT_PROGRAMS, "on_exec", "on_newtask")
+ATTACH_ORDER: Final = (*_EXIT_PROGRAMS, "on_exec", "on_sys_exit", "on_sys_enter", "on_newtask")
 
 #: The inode of the host's own pid namespace (include/linux/proc_ns.h: PROC_PID_INIT_INO).
 _HOST_PID_NAMESPACE: Final = 0xEFFFFFFC
@@ -46,16 +46,17 @@ def load_programs(
     tree_only: bool,
     with_argv: bool,
     max_entries: Mapping[str, int],
-    rodata: Mapping[str, int],
+    rodata: Mapping[str, int | bytes],
+    further_programs: Sequence[str] = (),
 ) -> LoadedObject:
     """Load the shipped object `name` into this kernel; nothing is attached yet.
 
     tree_only: record only tasks that `BpfSource.mark` is called for, and their descendants
     with_argv: read the arguments of programs; else they never leave their process
-    max_entries, rodata: what the channel needs besides
+    max_entries, rodata, further_programs: what the channel needs besides
     """
     kernel_btf = read_vmlinux()
-    programs = ["on_newtask", "on_exec", exit_program(kernel_btf), "list_task"]
+    programs = ["on_newtask", "on_exec", exit_program(kernel_btf), "list_task", *further_programs]
     return load(
         read_object_spec(read_object(name), name),
         max_entries={"accounts": possible_cpus(), **max_entries},
@@ -118,8 +119,18 @@ class BpfSource:
 
     @property
     def attached(self) -> int:
-        """How many of the three programs are attached."""
+        """How many of the programs are attached."""
         return len(self._object.links)
+
+    @property
+    def to_attach(self) -> int:
+        """How many programs a recording has attached all along."""
+        return sum(name in self._object.programs for name in ATTACH_ORDER)
+
+    @property
+    def shed(self) -> int:
+        """Syscalls and failed execs so far that took no ticket, as the reader was too far behind."""
+        return int(self._counter("shed").sum())
 
     def mark(self, pidfd: int) -> None:
         """Make the process's first thread a member of the tree."""
@@ -199,8 +210,8 @@ class BpfSource:
         its way is read first, and the sums are bounds
         """
         issued, published, abandoned = self._issued_published_abandoned()
-        order = ("abandoned", "claimed", "filtered", "seen")
-        sums = {name: self._accounts[name].sum(axis=0) for name in order}
+        order = ("abandoned", "claimed", "shed", "filtered", "seen")
+        sums = {name: self._counter(name).sum(axis=0) for name in order}
         infos = {name: program.info() for name, program in self._object.programs.items()}
         recording = [name for name in infos if name in (*ATTACH_ORDER, "list_task")] if runs else []
         return Accounts(
@@ -209,8 +220,8 @@ class BpfSource:
             abandoned=abandoned,
             events={
                 kind: EventAccount(**{name: int(sums[name][code]) for name in order})
-                for code, kind in enumerate(KINDS)
-                if kind != "gap"
+                for code, kind in enumerate(KINDS[: len(sums["seen"])])
+                if kind != "gap" and (kind not in OPTIONAL_KINDS or "on_sys_exit" in infos)
             },
             recursion_misses={name: info.recursion_misses for name, info in infos.items()},
             storage_refused=int(self._accounts["storage_refused"].sum()),
@@ -218,6 +229,8 @@ class BpfSource:
             run_time_ns={name: infos[name].run_time_ns for name in recording},
             listings=int(self._accounts["listings"].sum()),
             running=running,
+            syscalls_unbegun=int(self._counter("unbegun").sum()),
+            syscalls_unwanted=int(self._counter("unwanted").sum()),
         )
 
     def close(self) -> None:
@@ -229,6 +242,13 @@ class BpfSource:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _counter(self, name: str) -> npt.NDArray[np.uint64]:
+        """A counter of each CPU's; an object that an earlier version has pinned may not have it."""
+        if name in (self._accounts.dtype.names or ()):
+            counters: npt.NDArray[np.uint64] = self._accounts[name]
+            return counters
+        return np.zeros_like(self._accounts["seen"])
 
     def _issued_published_abandoned(self) -> tuple[int, int, int]:
         """In this order of reading: an event is issued before it is published or abandoned."""

@@ -20,6 +20,9 @@ EXIT_LAST_THREAD: Final = 1 << 0
 EXEC_TEXT_CUT: Final = 1 << 1
 TASK_EXITING: Final = 1 << 2
 TASK_KERNEL_THREAD: Final = 1 << 3
+SYSCALL_COMPAT: Final = 1 << 4
+#: What stands for the number of a syscall that no table has (bpf_obj/slot.h).
+NO_SYSCALL: Final = 0xFFFF
 
 #: The kernel's own bits for these (include/linux/sched.h), as the column task_flags has them.
 _PF_EXITING: Final = 0x4
@@ -163,6 +166,8 @@ class Decoder:
     page_size_bytes: of the recorded kernel, as its memory sizes are in pages
     realtime_offset_ns: CLOCK_REALTIME - CLOCK_BOOTTIME; may be set anew at any time
     with_argv: whether the programs read arguments; else the column is null
+    syscall_names: by number on the recorded machine; None if neither syscalls nor failed execs are recorded:
+        then batches are in EVENT_SCHEMA, else in WIDE_SCHEMA
     redact: what takes secrets out of a batch before anybody else sees it
     """
 
@@ -172,11 +177,14 @@ class Decoder:
         realtime_offset_ns: int,
         *,
         with_argv: bool = True,
+        syscall_names: Mapping[int, str] | None = None,
         redact: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None,
     ) -> None:
         self.page_size_bytes = page_size_bytes
         self.realtime_offset_ns = realtime_offset_ns
         self.with_argv = with_argv
+        self.schema = schema.EVENT_SCHEMA if syscall_names is None else schema.WIDE_SCHEMA
+        self._syscall_names = syscall_names or {}
         self._redact = redact
         # glibc gives back what is freed beyond twice the largest block freed so far, and each run would fault
         # its columns in again, for a tenth of the time. This block is freed untouched.
@@ -190,11 +198,14 @@ class Decoder:
         columns = self._common(events, run.seq + heads.astype(np.uint64))
         kind = events["kind"]
         columns |= self._fork(events, kind == schema.FORK)
-        columns |= self._exec(slots, heads, kind == schema.EXEC)
+        columns |= self._exec(slots, heads, kind)
         columns |= self._usage(events, (kind == schema.EXIT) | (kind == schema.TASK))
         columns |= self._exit(events, kind == schema.EXIT)
         columns |= self._task(events, kind == schema.TASK)
-        batch = _assemble(columns, len(events))
+        if self.schema is schema.WIDE_SCHEMA:
+            columns |= self._syscall(events, kind == schema.SYSCALL)
+            columns |= self._failed_exec(events, kind == schema.FAILED_EXEC)
+        batch = _assemble(columns, len(events), self.schema)
         return batch if self._redact is None else self._redact(batch)
 
     def arrivals(self, seq: int, slots: Slots) -> pa.RecordBatch:
@@ -212,7 +223,7 @@ class Decoder:
         row = {
             "seq": gap.seq, "slots": 0, "kind": "gap", "cpu": cpu, "lost": gap.lost, "reason": gap.reason,
         }  # fmt: skip
-        return pa.RecordBatch.from_pylist([row], schema.EVENT_SCHEMA)
+        return pa.RecordBatch.from_pylist([row], self.schema)
 
     def _common(self, events: Slots, seq: npt.NDArray[np.uint64]) -> dict[str, pa.Array]:
         boot_ns = events["boot_ns"].astype(np.int64)
@@ -238,12 +249,15 @@ class Decoder:
         names = ("child_tid", "child_tgid", "child_start_ns", "clone_flags")
         return _payload(events["fork"], names, _bits(mask))
 
-    def _exec(self, slots: Slots, heads: Integers, mask: Mask) -> dict[str, pa.Array]:
+    def _exec(self, slots: Slots, heads: Integers, kind: npt.NDArray[np.uint8]) -> dict[str, pa.Array]:
+        """Of execs, and of those that failed what they have in common with them."""
+        succeeded = kind == schema.EXEC
+        mask = succeeded | (kind == schema.FAILED_EXEC)
         if not mask.any():
             return {}
         at, rows = np.flatnonzero(mask), len(heads)
         execs = _Execs(slots, heads[at])
-        valid = _bits(mask)
+        valid = _bits(succeeded)
         cut = np.zeros(rows, bool)
         cut[at] = execs.cut
         offsets = np.zeros(rows + 1, np.int32)
@@ -257,7 +271,7 @@ class Decoder:
                 [valid if self.with_argv else _bits(np.zeros(rows, bool)), pa.py_buffer(offsets)],
                 children=[execs.arguments],
             ),
-            "argv_truncated": _flags(cut, valid),
+            "argv_truncated": _flags(cut, _bits(mask)),
             "old_tid": _numbers(slots["exec"]["old_tid"][heads], pa.int32(), valid),
         }
 
@@ -295,16 +309,55 @@ class Decoder:
             "task_flags": _numbers(kernel_flags, pa.uint32(), valid),
         }
 
+    def _syscall(self, events: Slots, mask: Mask) -> dict[str, pa.Array]:
+        if not mask.any():
+            return {}
+        valid, syscall = _bits(mask), events["syscall"]
+        number = events["status"].astype(np.int32)
+        number[number == NO_SYSCALL] = -1
+        arguments = {f"arg{place}": syscall["arguments"][:, place] for place in range(3)}
+        return {name: _numbers(values, pa.uint64(), valid) for name, values in arguments.items()} | {
+            "nr": _numbers(number, pa.int32(), valid),
+            "syscall": self._names_of(events, mask),
+            "ret": _numbers(syscall["result"], pa.int64(), valid),
+            "duration_ns": _numbers(syscall["duration_ns"], pa.uint64(), valid),
+        }
+
+    def _names_of(self, events: Slots, mask: Mask) -> pa.Array:
+        """The names of syscalls at the rows of `mask`; null elsewhere, and for a number that no table has."""
+        compat = events["flags"] & SYSCALL_COMPAT != 0
+        number = events["status"].astype(np.int32)
+        there = mask & (number != NO_SYSCALL)
+        codes = np.where(there, number + np.where(compat, 1 << 16, 0), 0).astype(np.int32)
+        counts = np.bincount(codes[there], minlength=1)
+        found = np.flatnonzero(counts)
+        places = np.zeros(len(counts), np.int32)
+        places[found] = np.arange(len(found), dtype=np.int32)
+        names = [self._name_of(int(code)) for code in found]
+        return pa.DictionaryArray.from_arrays(
+            _numbers(places[codes], pa.int32(), _bits(there)), pa.array(names, pa.string()), safe=False
+        )
+
+    def _name_of(self, code: int) -> str:
+        if code >> 16:
+            return f"compat_{code & 0xFFFF}"
+        return self._syscall_names.get(code, f"syscall_{code}")
+
+    def _failed_exec(self, events: Slots, mask: Mask) -> dict[str, pa.Array]:
+        if not mask.any():
+            return {}
+        return {"errno": _numbers(events["status"].astype(np.int32), pa.int32(), _bits(mask))}
+
 
 def _type(name: str) -> pa.DataType:
-    return schema.EVENT_SCHEMA.field(name).type
+    return schema.WIDE_SCHEMA.field(name).type
 
 
 def _payload(payload: Slots, names: tuple[str, ...], valid: pa.Buffer) -> dict[str, pa.Array]:
     return {name: _numbers(payload[name], _type(name), valid) for name in names}
 
 
-def _assemble(columns: Mapping[str, pa.Array], rows: int) -> pa.RecordBatch:
+def _assemble(columns: Mapping[str, pa.Array], rows: int, wanted: pa.Schema) -> pa.RecordBatch:
     """Columns that no row of the batch uses are null throughout."""
-    arrays = [columns[f.name] if f.name in columns else pa.nulls(rows, f.type) for f in schema.EVENT_SCHEMA]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema.EVENT_SCHEMA)
+    arrays = [columns[f.name] if f.name in columns else pa.nulls(rows, f.type) for f in wanted]
+    return pa.RecordBatch.from_arrays(arrays, schema=wanted)

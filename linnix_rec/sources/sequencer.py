@@ -23,6 +23,7 @@ from linnix_rec.errors import RecordingError, UsageError
 from linnix_rec.ring.cursor import MINIMUM_SLOTS, Cursor, Gap, Ring
 from linnix_rec.sources.bpf_source import BpfSource, load_programs
 from linnix_rec.sources.decode import Decoder
+from linnix_rec.sources.syscalls import Events, constants
 
 OBJECT_NAME: Final = "sequencer"
 MAXIMUM_SLOTS: Final = 1 << 31  # a BPF array counts its entries in 32 bits
@@ -38,20 +39,28 @@ def check_ring_slots(slots: int) -> None:
         )
 
 
-def load_sequencer(ring_slots: int, *, tree_only: bool, with_argv: bool = True) -> LoadedObject:
+_NO_MORE: Final = Events()
+
+
+def load_sequencer(
+    ring_slots: int, *, tree_only: bool, with_argv: bool = True, events: Events = _NO_MORE
+) -> LoadedObject:
     """Load the shipped object into this kernel; nothing is attached yet.
 
     ring_slots: N, a power of two; 128 bytes each
     tree_only, with_argv: as `load_programs` has them
+    events: what is recorded besides forks, execs and exits; each syscall on the host takes longer for it
     """
     check_ring_slots(ring_slots)
+    further = [*(["on_sys_enter"] if events.syscalls else []), "on_sys_exit", "note_reader"] if events else []
     try:
         return load_programs(
             OBJECT_NAME,
             tree_only=tree_only,
             with_argv=with_argv,
             max_entries={"ring": ring_slots},
-            rodata={"ring_mask": ring_slots - 1},
+            rodata={"ring_mask": ring_slots - 1, **(constants(events) if events else {})},
+            further_programs=further,
         )
     except KernelRefusedError as error:
         if error.errno in (errno.ENOMEM, errno.E2BIG):
@@ -93,6 +102,21 @@ class SequencerSource(BpfSource):
         slots = np.frombuffer(loaded.maps["ring"].map_memory(), struct_dtype(spec.btf, "slot"))
         self.ring = Ring(slots[: self.ring_slots], self._next_ticket, _words(bss, variables["abandon_log"]))
         self._cursor = Cursor(self.ring, seq)
+        self._read_ticket: npt.NDArray[np.uint64] | None = None
+        if "reader" in loaded.maps:
+            memory = loaded.maps["reader"].map_memory(writable=True)
+            self._read_ticket = np.frombuffer(memory, struct_dtype(spec.btf, "reader"), 1)["read_ticket"]
+        if held is not None:
+            self._leave_out_own_syscalls()
+
+    def attach(self) -> None:
+        """Begin. T_on, `attached_boot_ns`, is read after the last program is attached."""
+        self._leave_out_own_syscalls()
+        super().attach()
+
+    def _leave_out_own_syscalls(self) -> None:
+        if "note_reader" in self._object.programs:
+            self._object.iterate("note_reader")
 
     def pin_to(self, directory: Path, note: bytes) -> None:
         """Pin it, with a note: it then outlives this process. Raises RecordingError."""
@@ -114,6 +138,7 @@ class SequencerSource(BpfSource):
     def read(self, limit: int, *, final: bool = False) -> Iterator[pa.RecordBatch]:
         """Yield what can be read now, of at most some `limit` tickets, in order."""
         for piece in self._cursor.read(limit, final=final):
+            self._say_how_far()
             if isinstance(piece, Gap):
                 self.lost += piece.lost
                 if piece.reason == "lapped":
@@ -123,6 +148,15 @@ class SequencerSource(BpfSource):
                 batch = self.decoder.batch(piece)
             self.events += batch.num_rows
             yield batch
+
+    def _say_how_far(self) -> None:
+        """Syscalls give way to other events by this (bpf_obj/syscalls.h).
+
+        One aligned store of 8 bytes, ordered with nothing: who sees it late, sheds too early. What is there
+        was copied before, so the reader is never behind what it says.
+        """
+        if self._read_ticket is not None:
+            self._read_ticket[0] = self._cursor.seq
 
     @property
     def seq(self) -> int:

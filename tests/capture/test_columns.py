@@ -30,7 +30,7 @@ def test_kind_codes_are_those_of_the_schema() -> None:
 
 
 def test_kind_codes_do_not_depend_on_the_dictionarys_order() -> None:
-    kinds = pa.DictionaryArray.from_arrays(pa.array([1, 0, 2], pa.int32()), ["exit", "gap", "syscall"])
+    kinds = pa.DictionaryArray.from_arrays(pa.array([1, 0, 2], pa.int32()), ["exit", "gap", "teleport"])
     batch = pa.RecordBatch.from_arrays([kinds], ["kind"])
     assert columns.kind_codes(batch).tolist() == [GAP, EXIT, columns.UNKNOWN_KIND]
 

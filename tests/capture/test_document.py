@@ -70,8 +70,8 @@ def test_keys_of_newer_minor_additions_are_ignored() -> None:
 
 
 def test_a_newer_format_is_refused_with_what_to_do() -> None:
-    assert refusal(changed(["format_version"], 2)).endswith(
-        "has format version 2, this linnix-rec reads up to 1: upgrade it"
+    assert refusal(changed(["format_version"], 3)).endswith(
+        "has format version 3, this linnix-rec reads up to 2: upgrade it"
     )
 
 

@@ -252,8 +252,8 @@ def test_a_column_of_a_newer_minor_version_is_left_out(tmp_path: Path) -> None:
     [
         (
             b"linnix_rec.schema_version",
-            b"2",
-            "has schema version 2, this linnix-rec reads up to 1: upgrade it",
+            b"3",
+            "has schema version 3, this linnix-rec reads up to 2: upgrade it",
         ),
         (b"linnix_rec.first_seq", b"zero", "has damaged segment metadata"),
         (b"linnix_rec.first_seq", b"9" * 5000, "has damaged segment metadata"),
