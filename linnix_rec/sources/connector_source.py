@@ -61,7 +61,7 @@ class ConnectorSource:
     tree_only: record only processes that `mark` is called for, and their descendants
     with_argv: read the arguments of programs
     redact: what takes secrets out of a batch before anybody else sees it
-    poll: how it will be waited for, to be told in capture.json
+    buffer_bytes: of the socket, which the kernel doubles
     execs_unread: execs that were not looked up, as there were too many
     looks_again: how often all of /proc was read because messages were lost
     """
@@ -69,7 +69,7 @@ class ConnectorSource:
     name = "connector"
     ordered = False
     pin: Path | None = None
-    largest_lap = 0
+    ring_slots = largest_lap = 0
 
     def __init__(
         self,
@@ -78,7 +78,6 @@ class ConnectorSource:
         tree_only: bool = False,
         with_argv: bool = True,
         redact: Redact | None = None,
-        poll: str = "epoll",
         buffer_bytes: int = RECEIVE_BUFFER_BYTES,
     ) -> None:
         self.realtime_offset_ns = realtime_offset_ns
@@ -98,7 +97,7 @@ class ConnectorSource:
         self._heard_marks: set[int] = set()
         self._offset_ns = _monotonic_to_boot_ns()
         self._connector = ProcessConnector(buffer_bytes)
-        self.channel: Channel | None = Channel(bytes=self._connector.buffer_bytes, buffers=1, poll=poll)
+        self.channel: Channel | None = Channel(bytes=self._connector.buffer_bytes, buffers=1)
         self.descriptors: tuple[int, ...] = (self._connector.fileno(),)
 
     @property
@@ -165,7 +164,8 @@ class ConnectorSource:
     def live_tasks(self) -> int:
         """How many tasks of the tree still run, by what was heard and by /proc."""
         with self._lock:
-            self._take_all()
+            if not self._ready:  # else nobody reads for now, and the socket holds what comes
+                self._take_all()
             living = list(self._tasks.living_members())
         own = f"/proc/{os.getpid()}/task"
         # Whose end is not told yet, or was lost, may be gone.
