@@ -19,11 +19,19 @@ struct {
 	MAP_UINT(max_entries, 1 << 24); /* bytes; set before loading */
 } events SEC(".maps");
 
-static ALWAYS_INLINE u64 wakeup(struct account *account)
+/* Whom the CPU's event of that number wakes. */
+static ALWAYS_INLINE u64 wakeup(u64 number)
 {
 	if (!wakeup_every)
 		return wakeup_flags;
-	return account->published_tickets % wakeup_every ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP;
+	return number % wakeup_every ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP;
+}
+
+/* There are no tickets, so the stamp is free. It says how many events this CPU had lost by then: the buffer
+ * itself only refuses, and the reader would not know where. */
+static ALWAYS_INLINE void stamp(struct event *event)
+{
+	event->head->stamp = event->account->abandoned_tickets;
 }
 
 /* What has one size is written where it stays. */
@@ -34,14 +42,14 @@ static ALWAYS_INLINE bool open_event(struct event *event)
 		count_dropped(event->account, event->kind);
 		return false;
 	}
-	event->head->stamp = 0;
+	stamp(event);
 	return true;
 }
 
 static ALWAYS_INLINE void close_event(struct event *event)
 {
 	count_taken(event->account);
-	bpf_ringbuf_submit(event->head, wakeup(event->account));
+	bpf_ringbuf_submit(event->head, wakeup(event->account->published_tickets));
 }
 
 /* A reservation's size must be known to the verifier, and an exec's is not: it is put together elsewhere,
@@ -56,7 +64,7 @@ static ALWAYS_INLINE bool open_span(struct event *event)
 	}
 	event->place->scratch = scratch;
 	event->head = scratch->slots;
-	event->head->stamp = 0;
+	stamp(event);
 	return true;
 }
 
@@ -71,7 +79,9 @@ static ALWAYS_INLINE void further_slot_written(struct event *event, struct slot 
 
 static ALWAYS_INLINE void close_span(struct event *event)
 {
-	if (bpf_ringbuf_output(&events, event->head, scratch_bytes(event->span), wakeup(event->account)))
+	u64 flags = wakeup(event->account->published_tickets + 1);
+
+	if (bpf_ringbuf_output(&events, event->head, scratch_bytes(event->span), flags))
 		count_dropped(event->account, event->kind);
 	else
 		count_taken(event->account);

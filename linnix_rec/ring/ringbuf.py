@@ -5,7 +5,7 @@ They commit in any order, by exchanging the length for one without the mark. The
 the first that is busy, and gives room back by `consumer_pos` (kernel/bpf/ringbuf.c).
 
     record   u32 length (bit 31 busy, bit 30 discarded), u32 page, the bytes; up to a multiple of 8
-    event    1 to 16 slots of 128 bytes, of which the first begins with a stamp of 0
+    event    1 to 16 slots of 128 bytes; the first says how many, and how many events its CPU has lost before
 """
 
 from dataclasses import dataclass, field
@@ -80,10 +80,18 @@ class RingbufCursor:
         self.memory = memory
         self.position = int(memory.consumer_pos[0])
         self._dtype = dtype
+        self._span_at, self._index_at = (int(dtype.fields[name][1]) for name in ("span", "index"))  # type: ignore[index]
 
-    def read(self, limit: int, until: int | None = None) -> Slots:
-        """Take some `limit` events, if so many are committed before the position `until`; (n,) slots."""
-        produced = self.memory.produced() if until is None else until
+    def read(self, limit: int) -> Slots:
+        """Take some `limit` events, if so many are committed; (n,) slots, 0 if none is."""
+        while True:
+            before = self.position
+            slots = self._read(limit)
+            if len(slots) or self.position == before:  # else all of it was discarded
+                return slots
+
+    def _read(self, limit: int) -> Slots:
+        produced = self.memory.produced()
         load_fence()
         wanted_bytes = max(limit * (HEADER_BYTES + SLOT_BYTES), _LEAST_BYTES)
         begin = (self.position & (self.memory.size - 1)) // WORD_BYTES
@@ -99,14 +107,15 @@ class RingbufCursor:
         return slots
 
     def _guesses(self, begin: int, end: int) -> Records:
-        """Words that could be the header of a committed event: the next would be a stamp."""
+        """Words that could be the header of a committed event: behind it, that says its length again."""
         words = self.memory.headers[2 * begin : 2 * end : 2]
         places = np.flatnonzero(words - 1 < SPAN_MAX * SLOT_BYTES)  # unsigned: 0 less 1 is large
-        places = places[: int(places.searchsorted(end - begin - 1))]
+        places = places[: int(places.searchsorted(end - begin - SLOT_BYTES // WORD_BYTES))]
         # Read again, into our own memory: what is proven is what was read.
         lengths = words[places]
-        stamps = self.memory.octets.view(np.uint64)[begin + 1 : end]
-        ours = are_slots(lengths) & (stamps[places] == 0)
+        firsts = (places + begin + 1) * WORD_BYTES
+        spans, indices = (self.memory.octets[firsts + at] for at in (self._span_at, self._index_at))
+        ours = (lengths == spans.astype(np.uint32) * SLOT_BYTES) & (indices == 0)
         begins = places[ours] + begin
         return Records(begins, begins + 1 + lengths[ours].astype(np.int64) // WORD_BYTES)
 
@@ -123,3 +132,20 @@ class RingbufCursor:
         spans = (events.ends - events.begins - 1) * WORD_BYTES // SLOT_BYTES
         begins_bytes = events.begins * WORD_BYTES + HEADER_BYTES
         return copied_slots(self.memory.octets, begins_bytes, spans, self._dtype)
+
+
+def losses(cpus: npt.NDArray[np.uint16], lost_before: Words, known: dict[int, int]) -> Words:
+    """How many events are missing just before each, of those of its own CPU; (n,) uint64.
+
+    lost_before: (n,) how many that CPU had lost by then; it may have fallen behind where a program was
+        interrupted by another between reading it and its reservation
+    known: how many are known to be missing, by CPU; brought up to date
+    """
+    missing = np.zeros(len(cpus), np.uint64)
+    for cpu in np.unique(cpus).tolist():
+        places = np.flatnonzero(cpus == cpu)
+        counts = np.concatenate([np.array([known.get(cpu, 0)], np.uint64), lost_before[places]])
+        np.maximum.accumulate(counts, out=counts)
+        missing[places] = np.diff(counts)
+        known[cpu] = int(counts[-1])
+    return missing

@@ -131,6 +131,7 @@ class PerfSource(ArrivalSource):
         self._buffers = loaded.buffers
         self._dtype = struct_dtype(loaded.object.spec.btf, "slot")
         self._cursors = [_cursor(buffer, loaded.size_bytes, self._dtype) for buffer in self._buffers]
+        self._cpus = np.array([buffer.cpu for buffer in self._buffers], np.uint16)
         self._merge = TimeMerge(self._dtype) if merge == "time" else None
         self._last_reading_ns = 0
         self._told_lost = 0
@@ -153,8 +154,8 @@ class PerfSource(ArrivalSource):
             whole = yield from self._read_by_turns(each)
         else:
             whole = yield from self._read_merged(self._merge, each, final=final)
-        if final and whole and self._dropped() > self.lost:
-            yield self._lost(self._dropped() - self.lost)
+        if final and whole:
+            yield from self._rest()
 
     def _read_by_turns(self, each: int) -> Generator[pa.RecordBatch, None, bool]:
         """Gives whether that was all."""
@@ -162,7 +163,7 @@ class PerfSource(ArrivalSource):
         for number, cursor in enumerate(self._cursors):
             taken = cursor.read(each)
             whole &= taken.whole
-            yield from self._told(events_of(taken.slots, taken.lost, number))
+            yield from self._written(events_of(taken.slots, taken.lost, number))
         return whole
 
     def _read_merged(
@@ -179,22 +180,12 @@ class PerfSource(ArrivalSource):
             if not taken.whole:
                 whole = False
                 until_ns = latest_ns if until_ns is None else min(until_ns, latest_ns)
-        yield from self._told(merge.take(until_ns))
+        yield from self._written(merge.take(until_ns))
         return whole
 
-    def _told(self, events: Events) -> Iterator[pa.RecordBatch]:
-        """Rows, and gaps where something is missing."""
-        begin = 0
-        for place in np.flatnonzero(events.lost):
-            head = int(events.heads[place])
-            if head > begin:
-                yield self._arrived(events.slots[begin:head])
-            lost = int(events.lost[place])
-            self._told_lost += lost
-            yield self._lost(lost, self._buffers[int(events.buffers[place])].cpu)
-            begin = head
-        if len(events.slots) > begin:
-            yield self._arrived(events.slots[begin:])
+    def _written(self, events: Events) -> Iterator[pa.RecordBatch]:
+        self._told_lost += int(events.lost.sum())
+        yield from self._told(events.slots, events.heads, events.lost, self._cpus[events.buffers])
 
     def accounts(self, *, runs: bool = False, running: bool = False) -> Accounts:
         """The kernel's own counts; final after `detach`. Perf's, too: before Linux 6.0, as far as it told."""

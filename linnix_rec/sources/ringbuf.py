@@ -5,7 +5,6 @@ Knows the kernel through `linnix_rec.bpf` and the layout through `linnix_rec.rin
 
 import errno
 import mmap
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -19,8 +18,10 @@ from linnix_rec.bpf.load import LoadedObject
 from linnix_rec.bpf.ringbuf import map_ringbuf
 from linnix_rec.capture.document import Channel
 from linnix_rec.errors import RecordingError
-from linnix_rec.ring.ringbuf import RingbufCursor, RingbufMemory
-from linnix_rec.sources.arrivals import ArrivalSource, check_size
+from linnix_rec.ring.cursor import Slots, Words
+from linnix_rec.ring.records import Integers
+from linnix_rec.ring.ringbuf import RingbufCursor, RingbufMemory, losses
+from linnix_rec.sources.arrivals import ArrivalSource, Cpus, check_size
 from linnix_rec.sources.bpf_source import load_programs
 from linnix_rec.sources.cpus import possible_cpus
 from linnix_rec.sources.decode import Decoder
@@ -72,22 +73,12 @@ def load_ringbuf(
     return LoadedRingbuf(loaded, wakeups)
 
 
-@dataclass(frozen=True)
-class _Drop:
-    """So many events were dropped, at the latest when the buffer was reserved up to `position`."""
-
-    position: int
-    lost: int
-
-
 class RingbufSource(ArrivalSource):
     """One ring buffer in the kernel.
 
-    Where drops stand. The programs count what finds no room; the buffer itself does not say where that was.
-    It was full then: all that lay in it came before, and what is reserved later comes after. So a drop
-    that is found counted stands behind all that was reserved when it was found. What can be on the wrong
-    side is an event that was reserved in what little room was left (an exec of 2 KiB finds none where a fork
-    does), or between the drop and its being found.
+    Where losses stand. The buffer does not say that it refused something; each event does, in its stamp, of
+    its own CPU. So a gap stands just before the next event of that CPU that found room, as with perf buffers.
+    What no later event came to tell is told at the end, of no CPU.
     """
 
     name = OBJECT_NAME
@@ -101,33 +92,32 @@ class RingbufSource(ArrivalSource):
             np.frombuffer(consumer, np.uint64, 1), np.frombuffer(rest, np.uint64, 1), octets
         )
         self._cursor = RingbufCursor(memory, struct_dtype(loaded.object.spec.btf, "slot"))
-        self._drops: deque[_Drop] = deque()
-        self._dropped_known = 0
+        self._known: dict[int, int] = {}
         self.channel = Channel(bytes=memory.size, buffers=1, wakeup=str(loaded.wakeups))
         self.descriptors = () if loaded.wakeups.policy == "none" else (events.fd,)
 
-    def read(self, limit: int, *, final: bool = False) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
+    def read(self, limit: int, *, final: bool = False) -> Iterator[pa.RecordBatch]:
         """Yield what is committed, of at most some `limit` events, in the order of their reservation.
 
         final: no program runs any more, so all that is reserved is committed
         """
-        self._look_for_drops()
         read = 0
         while read < limit:
-            if self._drops and self._drops[0].position == self._cursor.position:
-                yield self._lost(self._drops.popleft().lost)
-                continue
-            slots = self._cursor.read(limit - read, self._drops[0].position if self._drops else None)
+            slots = self._cursor.read(limit - read)
             if not len(slots):
                 break
-            batch = self._arrived(slots)
-            read += batch.num_rows
-            yield batch
+            heads = np.flatnonzero(slots["index"] == 0)
+            read += len(heads)
+            yield from self._told(slots, heads, *self._losses(slots, heads))
+        if final and read < limit:
+            yield from self._rest()
 
-    def _look_for_drops(self) -> None:
-        """What was dropped is read before what is reserved: what was there then stands before it."""
-        dropped = self._dropped()
-        if dropped > self._dropped_known:
-            position = self._cursor.memory.produced()
-            self._drops.append(_Drop(position, dropped - self._dropped_known))
-            self._dropped_known = dropped
+    def _losses(self, slots: Slots, heads: Integers) -> tuple[Words, Cpus]:
+        """What is missing before each of these events, and the CPU of each.
+
+        A CPU counts what it loses before it writes the event that says so: what is written here is counted.
+        """
+        cpus = slots["cpu"][heads]
+        if self._dropped() == self.lost:
+            return np.zeros(len(heads), np.uint64), cpus
+        return losses(cpus, slots["stamp"][heads], self._known), cpus

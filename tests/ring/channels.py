@@ -63,6 +63,10 @@ class Ringbuf:
         length = reserved.length | (DISCARDED if discarded else 0)
         self._put(reserved.at, np.array([length, 7], np.uint32).view(np.uint8))
 
+    def fill(self, reserved: Reservation, octet: int) -> None:
+        """Write what is no event."""
+        self._put(reserved.at + WORD, np.full(reserved.length, octet, np.uint8))
+
     def offer(self, slots: Slots) -> bool:
         """Reserve and commit at once; False if there is no room."""
         reserved = self.reserve(slots.nbytes)

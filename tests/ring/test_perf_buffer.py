@@ -66,6 +66,21 @@ def test_what_is_beyond_the_limit_is_left_and_said_to_be_left() -> None:
     assert read + numbers(taken.slots) == list(range(1000))
 
 
+def test_a_loss_at_the_end_of_a_reading_waits_for_the_event_that_it_stands_before() -> None:
+    buffer = PerfBuffer(1 << 17)
+    before = (1 << 16) // SAMPLE - 1
+    for number in range(before):
+        assert buffer.offer(event(number))
+    buffer.lost = 3
+    assert buffer.offer(event(before, 2))
+    first = buffer.cursor.read(1)
+    assert numbers(first.slots) == list(range(before))
+    assert not first.whole
+    second = buffer.cursor.read(1)
+    assert numbers(second.slots) == [before]
+    assert second.lost.tolist() == [3]
+
+
 def test_arguments_that_look_like_samples_are_none() -> None:
     buffer = PerfBuffer(1 << 16)
     sent = []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linnix_rec.ring.ringbuf import RingbufMemory
+from linnix_rec.ring.ringbuf import RingbufMemory, losses
 from tests.ring.channels import Reservation, Ringbuf, event, numbers
 
 RECORD = 8 + 128
@@ -50,6 +50,7 @@ def test_a_record_that_is_no_event_of_ours_is_passed_over() -> None:
     for length in (1, 12, 3 * 1024):
         reserved = ringbuf.reserve(length)
         assert reserved is not None
+        ringbuf.fill(reserved, 0x80)
         ringbuf.commit(reserved)
     ringbuf.offer(event(1))
     assert numbers(ringbuf.cursor.read(100)) == [1]
@@ -75,23 +76,31 @@ def test_an_event_that_wraps_is_whole() -> None:
     assert ringbuf.cursor.read(100).tobytes() == b"".join(slots.tobytes() for slots in sent)
 
 
-def test_reading_can_be_bounded_by_a_position() -> None:
-    ringbuf = Ringbuf()
-    ringbuf.offer(event(1))
-    until = ringbuf.memory.produced()
-    ringbuf.offer(event(2))
-    assert numbers(ringbuf.cursor.read(100, until)) == [1]
-    assert numbers(ringbuf.cursor.read(100)) == [2]
+def test_what_each_cpu_has_lost_is_missing_before_its_next_event() -> None:
+    known: dict[int, int] = {}
+    cpus = np.array([0, 1, 0, 0, 1], np.uint16)
+    missing = losses(cpus, np.array([0, 2, 3, 3, 5], np.uint64), known)
+    assert missing.tolist() == [0, 2, 3, 0, 3]
+    assert known == {0: 3, 1: 5}
+    assert losses(cpus[:2], np.array([4, 5], np.uint64), known).tolist() == [1, 0]
+
+
+def test_who_was_interrupted_before_its_reservation_tells_no_loss_again() -> None:
+    known = {0: 1}
+    cpus = np.zeros(3, np.uint16)
+    assert losses(cpus, np.array([4, 1, 4], np.uint64), known).tolist() == [3, 0, 0]
+    assert known == {0: 4}
 
 
 def test_arguments_that_look_like_records_are_none() -> None:
-    """A header of each length that an event can have, and a stamp behind it, in the text of an exec."""
+    """A header of each length that an event can have, and a first slot behind it, in the text of an exec."""
     ringbuf = Ringbuf(1 << 16)
     sent = []
     for span in range(1, 17):
         slots = event(span, 16)
         text = slots.view(np.uint64).reshape(16, 16)
         text[1:, 4] = 128 * span | 7 << 32
+        text[1:, 6] = 1 | span << 8
         sent.append(slots)
         sent.append(event(100 + span))
     for slots in sent:
