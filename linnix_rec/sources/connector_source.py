@@ -48,6 +48,7 @@ EXECS_READ: Final = 256
 LOOK_AGAIN_SECONDS: Final = 1.0
 _MARK_TRIES: Final = 3
 _STEP_NS: Final = 1_000_000
+_TAKES_A_READ: Final = 4
 _READ_MESSAGES: Final = 1 << 14
 #: A socket holds fewer, so all that waited is taken.
 _MESSAGES_AT_ONCE: Final = 1 << 20
@@ -89,6 +90,7 @@ class ConnectorSource:
         self._tasks = Tasks(tree_only=tree_only, tick_ns=TICK_NS)
         self._numbering = Numbering()
         self._ready: deque[pa.RecordBatch] = deque()
+        self._held: list[Told] = []  # received, and not yet followed
         self._lock = threading.Lock()
         self._since_ns = 0
         self._looked_again = -LOOK_AGAIN_SECONDS
@@ -113,8 +115,9 @@ class ConnectorSource:
 
     @property
     def lag(self) -> int:
-        """Rows not yet read, and about as many messages as wait in the socket."""
-        return self.issued - self.seq + self._connector.waiting
+        """Rows not yet read, and messages not yet followed, of which those in the socket are estimated."""
+        held = sum(len(part.cpu) for part in self._held)
+        return self.issued - self.seq + held + self._connector.waiting
 
     @property
     def filtered(self) -> int:
@@ -201,7 +204,7 @@ class ConnectorSource:
         """Yield what can be read now, of at most some `limit` events, in the order of arrival."""
         with self._lock:
             if not self._ready:
-                self._take(limit)
+                self._take_some(limit)
             if self.attached:
                 self._make_good()
             batches = self._taken_out(limit)
@@ -254,6 +257,12 @@ class ConnectorSource:
         self._ready.append(batch)
         self.issued += events
 
+    def _take_some(self, limit: int) -> None:
+        # What is held wakes nobody, and is looked up the sooner the better.
+        for _ in range(_TAKES_A_READ):
+            if not self._take(limit) or self.issued - self.seq >= limit:
+                break
+
     def _take_all(self) -> None:
         for _ in range(_MESSAGES_AT_ONCE // _READ_MESSAGES):
             if not self._take(_READ_MESSAGES):
@@ -261,22 +270,31 @@ class ConnectorSource:
 
     def _take(self, limit: int) -> bool:
         """Take messages, about `limit` at most; whether there may be more."""
-        parts: list[Told] = []
-        heard = 0
+        parts, self._held = self._held, []
+        behind = self._receive(parts, limit)
+        if not parts:
+            return False
+        told = joined_told(parts)
+        texts = self._exec_texts(told.acts, behind=behind)
+        if texts:
+            # Who called exec again before it was looked up may have been looked up as what it is since.
+            self._receive(self._held, limit)
+            again = {pid for part in self._held for pid in _callers_of_exec(part.acts).tolist()}
+            pids = told.acts.words[:, 1]
+            texts = {place: text for place, text in texts.items() if int(pids[place]) not in again}
+        self._note_marks(told)
+        self._follow(told.acts, self._numbering.take(told.cpu, told.cpu_seq), texts)
+        return behind or bool(self._held)
+
+    def _receive(self, parts: list[Told], limit: int) -> bool:
+        """Add what waits in the socket to `parts`; whether it may be more than `limit`."""
+        heard = sum(len(part.cpu) for part in parts)
         for datagrams, lengths in self._connector.datagrams():
             parts.append(parse_acts(datagrams, lengths))
             heard += len(parts[-1].cpu)
             if heard >= limit:
-                break
-        if not heard:
-            return False
-        told = joined_told(parts)
-        holes = self._numbering.take(told.cpu, told.cpu_seq)
-        self._note_marks(told)
-        behind = heard >= limit
-        texts = self._exec_texts(told.acts, behind=behind)
-        self._follow(told.acts, holes, texts)
-        return behind
+                return True
+        return False
 
     def _note_marks(self, told: Told) -> None:
         acts, own = told.acts, threading.get_native_id()
@@ -350,6 +368,12 @@ class ConnectorSource:
         self._look()
         self._looked_again = time.monotonic()
         self.looks_again += 1
+
+
+def _callers_of_exec(acts: Acts) -> NDArray[np.uint32]:
+    """Give the process ids."""
+    pids: NDArray[np.uint32] = acts.words[acts.kind == EXEC, 1]
+    return pids
 
 
 def _boot_ns() -> int:
