@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # `head -3` is to end at once, and a table to begin at once.
 _BATCH_ROWS = 1 << 13
 _LOOK_SECONDS = 0.25
-_KINDS = ("fork", "exec", "exit", "task", "gap")
+_KINDS = ("fork", "exec", "exit", "task", "syscall", "failed-exec", "gap")
 
 
 def _kinds(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[str, ...] | None:
@@ -134,13 +134,13 @@ def _columns(form: str, summary: bool) -> list[str] | None:
     """Name the columns to read; all of them for other programs."""
     if form != "table":
         return None
-    from linnix_rec.capture.schema import EVENT_SCHEMA
+    from linnix_rec.capture.schema import WIDE_SCHEMA
     from linnix_rec.replay import selection
     from linnix_rec.replay import summary as figures
     from linnix_rec.report import table
 
     shown = {*selection.COLUMNS, *(figures.COLUMNS if summary else table.COLUMNS)}
-    return [name for name in EVENT_SCHEMA.names if name in shown]
+    return [name for name in WIDE_SCHEMA.names if name in shown]
 
 
 def _batches(

@@ -9,20 +9,24 @@ import numpy as np
 import pyarrow as pa
 
 from linnix_rec.capture import columns
-from linnix_rec.capture.schema import EXEC, FORK, GAP, KINDS
+from linnix_rec.capture.schema import EXEC, FORK, GAP, KINDS, SYSCALL
 
 #: What the figures are made of, to ask of a reader.
-COLUMNS: Final = ("kind", "boot_ns", "child_tid", "child_tgid", "filename", "lost", "reason")
+COLUMNS: Final = ("kind", "boot_ns", "child_tid", "child_tgid", "filename", "lost", "reason", "syscall")
 
 
 @dataclass
 class Summary:
-    """Figures over events; `commands` counts successful execs by file, `lost` tickets by reason."""
+    """Figures over events.
+
+    `commands` counts successful execs by file, `syscalls` calls by name, `lost` tickets by reason.
+    """
 
     events: Counter[str] = field(default_factory=Counter)
     processes_born: int = 0
     threads_born: int = 0
     commands: Counter[str] = field(default_factory=Counter)
+    syscalls: Counter[str] = field(default_factory=Counter)
     gaps: int = 0
     lost: Counter[str] = field(default_factory=Counter)
     first_boot_ns: int | None = None
@@ -39,16 +43,11 @@ class Summary:
         leaders = columns.int32(batch, "child_tid")[forks] == columns.int32(batch, "child_tgid")[forks]
         self.processes_born += int(leaders.sum())
         self.threads_born += int(leaders.size - leaders.sum())
-        self._add_commands(batch.filter(pa.array(kinds == EXEC)))
+        _add_names(self.commands, batch.filter(pa.array(kinds == EXEC)), "filename")
+        if (kinds == SYSCALL).any():
+            _add_names(self.syscalls, batch, "syscall")
         self._add_gaps(batch.filter(pa.array(kinds == GAP)))
         self._add_times(columns.int64(batch, "boot_ns")[columns.valid(batch, "boot_ns")])
-
-    def _add_commands(self, execs: pa.RecordBatch) -> None:
-        if execs.num_rows:
-            indices, files = columns.names(execs, "filename")
-            known = indices[columns.valid(execs, "filename")]
-            for index, count in zip(*np.unique(known, return_counts=True), strict=True):
-                self.commands[files[index]] += int(count)
 
     def _add_gaps(self, gaps: pa.RecordBatch) -> None:
         self.gaps += gaps.num_rows
@@ -65,6 +64,14 @@ class Summary:
         lowest = int(boot_ns.min())
         self.first_boot_ns = lowest if self.first_boot_ns is None else min(self.first_boot_ns, lowest)
         self.last_boot_ns = int(highest[-1])
+
+
+def _add_names(counts: Counter[str], batch: pa.RecordBatch, column: str) -> None:
+    if batch.num_rows:
+        indices, names = columns.names(batch, column)
+        for index, count in enumerate(np.bincount(indices[columns.valid(batch, column)]).tolist()):
+            if count:
+                counts[names[index]] += count
 
 
 def summarise(batches: Iterable[pa.RecordBatch]) -> Summary:

@@ -8,16 +8,17 @@ JSON text.
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, Final
 
 import pyarrow as pa
 
-from linnix_rec.capture.schema import EVENT_SCHEMA, NAME
+from linnix_rec.capture.schema import EVENT_SCHEMA, NAME, WIDE_SCHEMA
 from linnix_rec.capture.text import printable
 from linnix_rec.report.graph import json_text
 from linnix_rec.report.times import rfc_3339
 
-_TEXT_COLUMNS: Final = tuple(field.name for field in EVENT_SCHEMA if field.type == NAME)
+_TEXT_COLUMNS: Final = tuple(field.name for field in WIDE_SCHEMA if field.type == NAME)
 
 #: What a spreadsheet takes for the beginning of a formula.
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -42,10 +43,13 @@ def json_event_lines(batches: Iterable[pa.RecordBatch]) -> Iterator[str]:
 
 def csv_event_lines(batches: Iterable[pa.RecordBatch]) -> Iterator[str]:
     """Give a header and each event as a record, without their line ends (which are to be CR LF)."""
-    yield _record(EVENT_SCHEMA.names)
-    for batch in batches:
+    rest = iter(batches)
+    first = next(rest, None)
+    names = (EVENT_SCHEMA if first is None else first.schema).names
+    yield _record(names)
+    for batch in [] if first is None else chain([first], rest):
         for event in event_objects(batch):
-            yield _record([_cell(name, event.get(name)) for name in EVENT_SCHEMA.names])
+            yield _record([_cell(name, event.get(name)) for name in names])
 
 
 def _plain(batch: pa.RecordBatch, name: str) -> list[Any]:

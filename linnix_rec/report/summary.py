@@ -1,6 +1,6 @@
 """A capture's figures on one screen. Knows no events."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from linnix_rec.capture.document import CaptureDocument, Channel
@@ -12,7 +12,7 @@ from linnix_rec.report.ink import PLAIN, Ink
 from linnix_rec.report.layout import cut_to
 
 _LABEL_WIDTH: Final = 10
-_TOP_COMMANDS: Final = 10
+_TOP: Final = 10
 
 
 def summary_lines(
@@ -28,7 +28,7 @@ def summary_lines(
 
     The rate is that of the whole recording, unless only some of its events were `selected`, or are left.
     """
-    bad = {"missing"} | ({"lost"} if summary.lost else set())
+    bad = {"missing", "shed"} | ({"lost"} if summary.lost else set())
     for label, text in _facts(summary, document, missing_tickets, selected):
         line = cut_to(f"{label:<{_LABEL_WIDTH}}  {text}", width)
         painted = ink.bad(line[_LABEL_WIDTH:]) if label in bad else line[_LABEL_WIDTH:]
@@ -53,6 +53,9 @@ def _facts(
     yield "born", f"{words.counted(summary.processes_born, 'process', 'processes')} and {threads}"
     if summary.gaps or not missing_tickets:
         yield "lost", _lost(summary, lost_unit(document.source, ordered=document.ordered))
+    if document.accounts and document.accounts.shed:
+        shed = words.counted(document.accounts.shed, "syscall")
+        yield "shed", f"{shed} without a ticket, as the recorder was half a ring behind"
     if missing_tickets:
         what = words.counted(missing_tickets, "ticket" if document.ordered else "event")
         yield "missing", f"{what}, with the segments that held them"
@@ -64,7 +67,8 @@ def _facts(
     inversion = words.duration(summary.largest_inversion_ns)
     order = "seq is the order" if document.ordered else "seq is the order of arrival, which proves none"
     yield "inversion", f"timestamps run back by at most {inversion} ({order})"
-    yield from _commands(summary.commands)
+    yield from _most("commands", summary.commands, words.quoted, "files")
+    yield from _most("syscalls", summary.syscalls, printable, "names")
 
 
 def _channel(source: str, channel: Channel) -> str:
@@ -121,10 +125,12 @@ def _lost(summary: Summary, unit: str) -> str:
     return f"{lost} in {words.counted(summary.gaps, 'gap')}: {reasons}"
 
 
-def _commands(commands: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    ordered = sorted(commands.items(), key=lambda item: (-item[1], item[0]))
-    for place, (command, count) in enumerate(ordered[:_TOP_COMMANDS]):
-        yield ("" if place else "commands"), f"{count:>11,}  {words.quoted(command)}"
-    if len(ordered) > _TOP_COMMANDS:
-        left = sum(count for _, count in ordered[_TOP_COMMANDS:])
-        yield "", f"{left:>11,}  others ({len(ordered) - _TOP_COMMANDS:,} files)"
+def _most(
+    label: str, counts: Mapping[str, int], shown: Callable[[str], str], what: str
+) -> Iterator[tuple[str, str]]:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    for place, (name, count) in enumerate(ordered[:_TOP]):
+        yield ("" if place else label), f"{count:>11,}  {shown(name)}"
+    if len(ordered) > _TOP:
+        left = sum(count for _, count in ordered[_TOP:])
+        yield "", f"{left:>11,}  others ({len(ordered) - _TOP:,} {what})"

@@ -20,6 +20,7 @@ COLUMNS: Final = (
     *("child_tid", "child_tgid", "clone_flags", "filename", "argv", "argv_truncated", "old_tid"),
     *("exit_code", "exit_signal", "core_dumped", "last_thread", "cpu_ns", "max_rss_bytes"),
     *("exit_state", "task_flags", "lost", "reason"),
+    *("syscall", "nr", "arg0", "arg1", "arg2", "ret", "duration_ns", "errno"),
 )
 
 _HEADINGS: Final = ("SEQ", "TIME", "CPU", "KIND", "PID/TID", "COMM")
@@ -103,7 +104,7 @@ def _event_line(event: Event, widths: Mapping[str, int], style: TableStyle) -> s
 
 def _painted(event: Event, line: str, ink: Ink) -> str:
     kind = event["kind"]
-    if kind == "gap" or (kind == "exit" and _failed(event)):
+    if kind in ("gap", "failed-exec") or (kind == "exit" and _failed(event)):
         return ink.bad(line)
     if kind == "exec":
         return line
@@ -152,6 +153,18 @@ def _task_detail(event: Event) -> str:
     return "  ".join(filter(None, [f"listed, {who}" + words.bracketed([*kernel, *dead]), _cpu(event)]))
 
 
+def _syscall_detail(event: Event) -> str:
+    name = printable(event.get("syscall") or f"syscall {event.get('nr', -1)}")
+    arguments = ", ".join(words.word(event.get(f"arg{place}", 0)) for place in range(3))
+    took = words.duration(event.get("duration_ns", 0))
+    return f"{name}({arguments}) = {words.result(event.get('ret', 0))}  {took}"
+
+
+def _failed_exec_detail(event: Event) -> str:
+    path = words.quoted(event.get("filename", "")) + (words.CUT if event.get("argv_truncated") else "")
+    return f"{path} not executed: {words.errno_name(event.get('errno', 0))}"
+
+
 def _gap_detail(event: Event) -> str:
     reason = event.get("reason", "")
     why = _GAP_REASONS.get(reason) or printable(reason)
@@ -166,4 +179,6 @@ _DETAILS: Final = {
     "exit": _exit_detail,
     "task": _task_detail,
     "gap": _gap_detail,
+    "syscall": _syscall_detail,
+    "failed-exec": _failed_exec_detail,
 }

@@ -22,6 +22,27 @@ _SIGNALS: Final = (
 )
 _FIRST_REALTIME_SIGNAL: Final = 34
 
+# Linux on x86 and arm64, from 1 on (include/uapi/asm-generic/errno.h); no name, no number.
+_ERRNO_NAMES: Final = """
+    EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES EFAULT ENOTBLK EBUSY
+    EEXIST EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ENOTTY ETXTBSY EFBIG ENOSPC ESPIPE EROFS EMLINK
+    EPIPE EDOM ERANGE EDEADLK ENAMETOOLONG ENOLCK ENOSYS ENOTEMPTY ELOOP - ENOMSG EIDRM ECHRNG EL2NSYNC
+    EL3HLT EL3RST ELNRNG EUNATCH ENOCSI EL2HLT EBADE EBADR EXFULL ENOANO EBADRQC EBADSLT - EBFONT ENOSTR
+    ENODATA ETIME ENOSR ENONET ENOPKG EREMOTE ENOLINK EADV ESRMNT ECOMM EPROTO EMULTIHOP EDOTDOT EBADMSG
+    EOVERFLOW ENOTUNIQ EBADFD EREMCHG ELIBACC ELIBBAD ELIBSCN ELIBMAX ELIBEXEC EILSEQ ERESTART ESTRPIPE
+    EUSERS ENOTSOCK EDESTADDRREQ EMSGSIZE EPROTOTYPE ENOPROTOOPT EPROTONOSUPPORT ESOCKTNOSUPPORT EOPNOTSUPP
+    EPFNOSUPPORT EAFNOSUPPORT EADDRINUSE EADDRNOTAVAIL ENETDOWN ENETUNREACH ENETRESET ECONNABORTED
+    ECONNRESET ENOBUFS EISCONN ENOTCONN ESHUTDOWN ETOOMANYREFS ETIMEDOUT ECONNREFUSED EHOSTDOWN EHOSTUNREACH
+    EALREADY EINPROGRESS ESTALE EUCLEAN ENOTNAM ENAVAIL EISNAM EREMOTEIO EDQUOT ENOMEDIUM EMEDIUMTYPE
+    ECANCELED ENOKEY EKEYEXPIRED EKEYREVOKED EKEYREJECTED EOWNERDEAD ENOTRECOVERABLE ERFKILL EHWPOISON
+"""
+_ERRNOS: Final = tuple(_ERRNO_NAMES.split())
+# Seen only where a syscall is interrupted, and begins again (include/linux/errno.h).
+_RESTARTS: Final = {
+    512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 516: "ERESTART_RESTARTBLOCK",
+}  # fmt: skip
+_ERRNO_MAX: Final = 4095
+
 _UNITS_NS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
 
 
@@ -33,6 +54,25 @@ def signal_name(number: int) -> str:
         above = number - _FIRST_REALTIME_SIGNAL
         return f"SIGRTMIN+{above}" if above else "SIGRTMIN"
     return f"signal {number}"
+
+
+def errno_name(number: int) -> str:
+    """Give a Linux errno's name: `ENOENT`, `errno 4000`."""
+    if 0 < number <= len(_ERRNOS) and _ERRNOS[number - 1] != "-":
+        return _ERRNOS[number - 1]
+    return _RESTARTS.get(number, f"errno {number}")
+
+
+def word(number: int) -> str:
+    """Give an argument of a syscall, of which nothing is known: small as a number, else as an address."""
+    return str(number) if number <= _ERRNO_MAX else hex(number)
+
+
+def result(number: int) -> str:
+    """Give what a syscall returned: `3`, `-ENOENT`, `0x7f0012340000`."""
+    if -_ERRNO_MAX <= number < 0:
+        return f"-{errno_name(-number)}"
+    return hex(number) if number > 1 << 32 else str(number)
 
 
 def duration(ns: int) -> str:
