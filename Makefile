@@ -18,7 +18,7 @@ BPF_FLAGS := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-pa
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test model fuzz faults lab lab-scale lint format bpf bpf-check man man-check samples bench dist clean
+.PHONY: help demo test model fuzz faults lab lab-scale lint format bpf bpf-check man man-check samples plots bench dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -87,6 +87,9 @@ man-check: $(CAN_RUN) ## Fail unless man/*.1 are in step with the commands
 
 samples: $(CAN_RUN) ## Record the captures in samples/ again (root, BTF)
 	$(BIN)/python samples/make.py
+
+plots: $(CAN_DEVELOP) ## Draw benchmarks/results.json into benchmarks/plots/
+	$(BIN)/python -m linnix_rec.bench.plots
 
 bench: $(CAN_RUN) ## Measure speed, loss and cost into benchmarks/results.json (root, BTF, stress-ng); WHAT="figures capture"
 	$(BIN)/python -m linnix_rec.bench $(WHAT)

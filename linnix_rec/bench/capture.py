@@ -50,7 +50,7 @@ _USUAL_RINGBUF_BYTES: Final = 256 << 10
 _RMEM_DEFAULT: Final = Path("/proc/sys/net/core/rmem_default")
 
 EQUAL_BYTES: Final = (1 << 20, 8 << 20)
-SWEEP_BYTES: Final = (128 << 10, 512 << 10, 2 << 20, 8 << 20, 32 << 20)
+SWEEP_BYTES: Final = (128 << 10, 512 << 10, 2 << 20, 8 << 20)
 
 
 @dataclass(frozen=True)
