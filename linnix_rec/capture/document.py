@@ -261,8 +261,8 @@ class CaptureDocument:
     """All of capture.json. `stopped` and `accounts` are None while recording, and after a crash.
 
     `ordered` says that the source numbers events in the kernel; if not, `channel` tells of it.
-    `pin` names the pinned recording that fills this capture, `resumptions` its later recorders. `largest_lag` is how
-    many events (or tickets) its reader was behind at most, as it looked.
+    `pin` names the pinned recording that fills this capture, `resumptions` its later recorders.
+    `largest_lag`: how many events (or tickets) its reader was behind at most, when it looked.
     """
 
     tool_version: str

@@ -96,6 +96,7 @@ Examples:
   sudo linnix-rec record --resume host.lrec               this goes on where the first one was
   sudo linnix-rec record -a --pin host --take-up          begins, or goes on: one line for a service
   sudo linnix-rec record --prove --witness perf -- make   with independent counts to check against
+  sudo linnix-rec record --events process,syscall:openat,failed-exec -- make    and these, in the same order
   sudo linnix-rec record --source perf -- make -j8        through perf buffers: see what they lose
   sudo linnix-rec record --shadow ringbuf -a -d 60s       two channels over the same events, to compare
 """,
@@ -169,6 +170,10 @@ Examples:
     help="Remove segments closed longer ago than this, such as 24h.",
 )  # fmt: skip
 @click.option(
+    "--events", default="process", show_default=True, metavar="KIND,...",
+    help="Also syscall, syscall:NAME,... and failed-exec, in the same order; syscalls give way under load.",
+)  # fmt: skip
+@click.option(
     "--source", type=click.Choice(SOURCES), default="sequencer", show_default=True,
     help="Where events come from; all but the sequencer can neither number nor prove what they lose.",
 )  # fmt: skip
@@ -203,6 +208,7 @@ def command(argv: tuple[str, ...], **options: Any) -> int:
     """
     from linnix_rec.session.record import record
     from linnix_rec.session.request import ChannelOptions, Request
+    from linnix_rec.sources.syscalls import parse_events
 
     if argv and options["pid"] is not None:
         raise click.UsageError("--pid and COMMAND exclude each other")
@@ -216,6 +222,7 @@ def command(argv: tuple[str, ...], **options: Any) -> int:
     if options["resume"] is not None:
         _check_resume(argv)
     _check_source(options)
+    options["events"] = parse_events(options["events"])
     channel = ChannelOptions(**{name: options.pop(name) for name in _CHANNEL_OPTIONS})
     options["shadow"], shadow_channel = _shadow(options["shadow"])
     return record(
@@ -239,7 +246,11 @@ def _check_source(options: dict[str, Any]) -> None:
     if source == "sequencer":
         return
     ring = click.get_current_context().get_parameter_source("ring_slots") == ParameterSource.COMMANDLINE
-    for option, given in (("--pin", options["pin"]), ("--ring-slots", ring)):
+    for option, given in (
+        ("--pin", options["pin"]),
+        ("--ring-slots", ring),
+        ("--events", options["events"] != "process"),
+    ):
         if given:
             raise click.UsageError(f"{option} is the sequencer's: --source {source} can't do it")
     if source == "connector" and (options["prove"] or options["witnesses"]):

@@ -95,6 +95,7 @@ def _filter(request: Request, root_pid: int | None) -> Filter:
         pid=root_pid if request.pid is None else request.pid,
         argv=request.argv,
         redacted=request.redact is not None,
+        events=request.events.asked,
     )
 
 

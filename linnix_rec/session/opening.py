@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
@@ -106,7 +107,9 @@ def _open(request: Request, decoder: Decoder) -> Source:
         )
     from linnix_rec.sources.sequencer import SequencerSource, load_sequencer
 
-    loaded = load_sequencer(request.ring_slots, tree_only=request.tree_only, with_argv=request.argv)
+    loaded = load_sequencer(
+        request.ring_slots, tree_only=request.tree_only, with_argv=request.argv, events=request.events
+    )
     return SequencerSource(loaded, decoder)
 
 
@@ -114,10 +117,12 @@ def new_decoder(request: Request) -> Decoder:
     """What turns slots into rows, as this request wants them."""
     from linnix_rec.session.beginning import redaction
     from linnix_rec.sources.decode import Decoder
+    from linnix_rec.sources.syscalls import syscall_names
 
     return Decoder(
         os.sysconf("SC_PAGE_SIZE"),
         realtime_offset_ns=0,
         with_argv=request.argv,
+        syscall_names=syscall_names(platform.machine()) if request.events else None,
         redact=redaction(request.redact),
     )

@@ -87,6 +87,7 @@ class Recording:
         self._new_samples: list[ClockSample] = [self._clock] if writer.document.resumptions else []
         self._tree_looked = -TREE_SECONDS
         self._live_tasks = 0
+        self._largest_lag = writer.document.largest_lag or 0
         self._idle_seconds = idle_seconds(request.channel.poll, source.ring_slots)
         source.realtime_offset_ns = _offset_ns(self._clock)
         self._before = _held_by(writer.document)
@@ -179,6 +180,7 @@ class Recording:
         if not self._pump.has_room:
             return False  # the ring takes what comes
         before = self._source.seq
+        self._largest_lag = max(self._largest_lag, self._source.lag)
         for batch in self._source.read(READ_TICKETS):
             self._pump.put(batch)
         return self._source.seq - before >= READ_TICKETS // 2
@@ -304,7 +306,11 @@ class Recording:
         accounts = self._source.accounts(runs=self._request.prove)
         self._new_samples.append(clock.sample())
         self._note_clock()
-        self._writer.note(perf=self._evidence.perf, connector=self._evidence.connector)
+        self._writer.note(
+            perf=self._evidence.perf,
+            connector=self._evidence.connector,
+            largest_lag=None if accounts is None else self._largest_lag,
+        )
         try:
             self._writer.close(stopped, accounts)
         except LinnixRecError as error:

@@ -8,6 +8,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
+from linnix_rec.sources.syscalls import Events
+
+PROCESSES_ONLY: Final = Events()
 CAPTURE_SUFFIX: Final = ".lrec"
 BUFFER_BYTES: Final = 64 << 20
 SEGMENT_SECONDS: Final = 10.0
@@ -50,6 +53,7 @@ class Request:
     keep_bytes, keep_seconds: old segments go, beyond so much or so long
     source: where events come from; channel: how it is used
     shadow: a second source, recorded beside, with its own options
+    events: what is recorded besides forks, execs and exits
     """
 
     command: tuple[str, ...] = ()
@@ -74,6 +78,7 @@ class Request:
     segment_seconds: float = SEGMENT_SECONDS
     keep_bytes: int | None = None
     keep_seconds: float | None = None
+    events: Events = PROCESSES_ONLY
     source: str = "sequencer"
     channel: ChannelOptions = ChannelOptions()
     shadow: str | None = None

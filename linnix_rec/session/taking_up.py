@@ -29,8 +29,9 @@ from linnix_rec.sources.pinned import (
     read_note,
 )
 from linnix_rec.sources.sequencer import OBJECT_NAME, SequencerSource
+from linnix_rec.sources.syscalls import parse_events, syscall_names
 
-_PROGRAMS_OF_A_RECORDING = 3
+_PROGRAMS_FOR_PROCESSES = 3
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def _source(note: Note, pin: str, seq: int, held: Held) -> SequencerSource:
         document.host.page_size_bytes,
         realtime_offset_ns=0,
         with_argv=document.filter.argv,
+        syscall_names=syscall_names(document.host.machine) if document.filter.is_wide else None,
         redact=redaction(note.redact),
     )
     return SequencerSource(
@@ -206,11 +208,16 @@ def _why_over(
 ) -> Stopped | None:
     if source.attached == 0:
         return stopped_now(FAILURE, "its programs were detached, nobody knows when, and not by its recorder")
-    if source.attached < _PROGRAMS_OF_A_RECORDING:
+    if source.attached < _programs_of_a_recording(note.document.filter.events):
         return stopped_now(FAILURE, "the recorder was killed while it detached the programs one by one")
     if note.root is None or root_pidfd is not None or (request.wait and source.live_tasks()):
         return None
     return stopped_now("pid", "it had ended before the recording was taken up")
+
+
+def _programs_of_a_recording(events: tuple[str, ...]) -> int:
+    further = parse_events(",".join(events))
+    return _PROGRAMS_FOR_PROCESSES + (1 + further.syscalls if further else 0)
 
 
 def _start_ticks(pid: int) -> int:
