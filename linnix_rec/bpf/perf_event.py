@@ -89,9 +89,14 @@ def tracepoint_id(group: str, name: str, tracefs_paths: tuple[Path, ...] = TRACE
 
 
 class TracepointCounter:
-    """Counts a tracepoint on one CPU, in whichever task, from its making until `close`."""
+    """Counts a tracepoint on one CPU, in whichever task, from its making until `close`.
 
-    def __init__(self, tracepoint: int, cpu: int) -> None:
+    Or of one thread, by its id (0: the caller's), on whichever CPU, which then is ANY_CPU.
+    """
+
+    ANY_CPU = -1
+
+    def __init__(self, tracepoint: int, cpu: int, *, tid: int = _EVERY_TASK) -> None:
         attribute = _Attribute(
             type=_PERF_TYPE_TRACEPOINT,
             size=ctypes.sizeof(_Attribute),
@@ -99,7 +104,7 @@ class TracepointCounter:
             read_format=_PERF_FORMAT_TOTAL_TIME_ENABLED | _PERF_FORMAT_TOTAL_TIME_RUNNING,
         )
         self.cpu = cpu
-        self._descriptor = _perf_event_open(attribute, cpu)
+        self._descriptor = _perf_event_open(attribute, cpu, tid)
 
     def read(self) -> Reading:
         """Give the count so far; raises KernelRefusedError."""
@@ -149,13 +154,13 @@ class OutputBuffer:
         self.cpu = cpu
         self._counts_lost = True
         try:
-            self.descriptor = _perf_event_open(attribute, cpu)
+            self.descriptor = _perf_event_open(attribute, cpu, what="a perf buffer")
         except KernelRefusedError as error:
             if error.errno != errno.EINVAL:
                 raise
             attribute.read_format = 0
             self._counts_lost = False
-            self.descriptor = _perf_event_open(attribute, cpu)
+            self.descriptor = _perf_event_open(attribute, cpu, what="a perf buffer")
         try:
             self.memory = mmap.mmap(self.descriptor, mmap.PAGESIZE + size_bytes)
         except OSError as error:
@@ -189,7 +194,9 @@ def _map_advice(error_number: int) -> str:
     return "ask for a smaller one" if error_number in (errno.ENOMEM, errno.EINVAL) else ""
 
 
-def _perf_event_open(attribute: _Attribute, cpu: int) -> int:
+def _perf_event_open(
+    attribute: _Attribute, cpu: int, tid: int = _EVERY_TASK, what: str = "a perf counter"
+) -> int:
     number = _PERF_EVENT_OPEN_NUMBERS.get(platform.machine().lower())
     if number is None:
         raise KernelRefusedError(f"perf_event_open(2) on {platform.machine()}", errno.ENOSYS)
@@ -198,7 +205,7 @@ def _perf_event_open(attribute: _Attribute, cpu: int) -> int:
     descriptor: int = syscall(
         ctypes.c_long(number),
         ctypes.byref(attribute),
-        ctypes.c_long(_EVERY_TASK),
+        ctypes.c_long(tid),
         ctypes.c_long(cpu),
         ctypes.c_long(_NO_GROUP),
         ctypes.c_ulong(_PERF_FLAG_FD_CLOEXEC),
@@ -206,7 +213,7 @@ def _perf_event_open(attribute: _Attribute, cpu: int) -> int:
     if descriptor < 0:
         error_number = ctypes.get_errno()
         raise KernelRefusedError(
-            f"the kernel refused a perf counter on CPU {cpu}", error_number, _advice(error_number)
+            f"the kernel refused {what} on CPU {cpu}", error_number, _advice(error_number)
         )
     return descriptor
 
@@ -214,11 +221,11 @@ def _perf_event_open(attribute: _Attribute, cpu: int) -> int:
 def _advice(error_number: int) -> str:
     if error_number in (errno.EPERM, errno.EACCES):
         return (
-            "counting all tasks needs root, or CAP_PERFMON, or kernel.perf_event_paranoid at -1;"
+            "perf for all tasks needs root, or CAP_PERFMON, or kernel.perf_event_paranoid at -1;"
             " a container's seccomp profile can refuse it, too"
         )
     if error_number == errno.EMFILE:
-        return "it takes three descriptors a CPU: raise the limit with ulimit -n"
+        return "it takes up to three descriptors a CPU: raise the limit with ulimit -n"
     if error_number in (errno.ENODEV, errno.ENXIO):
         return "that CPU is offline"
     return ""

@@ -58,7 +58,7 @@ class Taken:
 
     slots: whole events in the order in which room was found for them
     lost: (events,) how many are missing just before each
-    whole: whether nothing was left for lack of a larger limit
+    whole: whether another reading would find nothing, but for what comes meanwhile
     """
 
     slots: Slots
@@ -88,6 +88,7 @@ class PerfCursor:
         whole = head - self.position <= wanted_bytes
         copied = self._copied(min(head - self.position, wanted_bytes))
         records = _records(copied)
+        whole = whole or not len(records)
         whole_bytes = int(records.ends[-1]) * WORD_BYTES if len(records) else 0
         load_fence()
         self.position += whole_bytes

@@ -6,7 +6,7 @@ Knows the kernel through `linnix_rec.bpf` and the layout through `linnix_rec.rin
 import errno
 import mmap
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from linnix_rec.bpf.perf_event import OutputBuffer
 from linnix_rec.capture.document import Accounts, Channel
 from linnix_rec.errors import RecordingError, UsageError
 from linnix_rec.ring.merge import Events, TimeMerge, events_of
-from linnix_rec.ring.perf_buffer import PerfCursor, PerfMemory
+from linnix_rec.ring.perf_buffer import PerfCursor, PerfMemory, Taken
 from linnix_rec.sources.arrivals import ArrivalSource, check_size
 from linnix_rec.sources.bpf_source import load_programs
 from linnix_rec.sources.cpus import possible_cpus
@@ -31,7 +31,7 @@ OBJECT_NAME: Final = "perfbuf"
 MAXIMUM_BYTES: Final = 1 << 30
 MERGES: Final = ("time", "none")
 
-#: Read of one buffer, at least, however many there are.
+#: Read of one buffer at a time, at least, however many there are.
 _LEAST_EVENTS: Final = 256
 
 
@@ -133,6 +133,7 @@ class PerfSource(ArrivalSource):
         self._cursors = [_cursor(buffer, loaded.size_bytes, self._dtype) for buffer in self._buffers]
         self._cpus = np.array([buffer.cpu for buffer in self._buffers], np.uint16)
         self._merge = TimeMerge(self._dtype) if merge == "time" else None
+        self._left: list[int] = []
         self._last_reading_ns = 0
         self._told_lost = 0
         self.channel = Channel(
@@ -145,43 +146,43 @@ class PerfSource(ArrivalSource):
             self.descriptors = tuple(buffer.descriptor for buffer in self._buffers)
 
     def read(self, limit: int, *, final: bool = False) -> Iterator[pa.RecordBatch]:
-        """Yield what can be read now, of at most some `limit` events in all.
+        """Yield what can be read now, of some `limit` events in all.
 
         final: no program runs any more: nothing is held back, and what was lost and not told is told
         """
-        each = max(limit // max(len(self._cursors), 1), _LEAST_EVENTS)
         if self._merge is None:
-            whole = yield from self._read_by_turns(each)
+            yield from self._read_by_turns(limit)
         else:
-            whole = yield from self._read_merged(self._merge, each, final=final)
-        if final and whole:
+            yield from self._read_merged(self._merge, limit, final=final)
+        if final and not self._left:
             yield from self._rest()
 
-    def _read_by_turns(self, each: int) -> Generator[pa.RecordBatch, None, bool]:
-        """Gives whether that was all."""
-        whole = True
-        for number, cursor in enumerate(self._cursors):
-            taken = cursor.read(each)
-            whole &= taken.whole
+    def _read_by_turns(self, limit: int) -> Iterator[pa.RecordBatch]:
+        for number, taken in self._taken(limit):
             yield from self._written(events_of(taken.slots, taken.lost, number))
-        return whole
 
-    def _read_merged(
-        self, merge: TimeMerge, each: int, *, final: bool
-    ) -> Generator[pa.RecordBatch, None, bool]:
-        """Gives whether that was all."""
+    def _read_merged(self, merge: TimeMerge, limit: int, *, final: bool) -> Iterator[pa.RecordBatch]:
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        until_ns = None if final else self._last_reading_ns
+        latest_ns: dict[int, int] = {}
+        for number, taken in self._taken(limit):
+            latest_ns[number] = merge.add(number, taken.slots, taken.lost)
+        bounds_ns = [latest_ns[number] for number in self._left]
+        if not final:
+            bounds_ns.append(self._last_reading_ns)
         self._last_reading_ns = now_ns
-        whole = True
-        for number, cursor in enumerate(self._cursors):
-            taken = cursor.read(each)
-            latest_ns = merge.add(number, taken.slots, taken.lost)
-            if not taken.whole:
-                whole = False
-                until_ns = latest_ns if until_ns is None else min(until_ns, latest_ns)
-        yield from self._written(merge.take(until_ns))
-        return whole
+        yield from self._written(merge.take(min(bounds_ns, default=None)))
+
+    def _taken(self, limit: int) -> Iterator[tuple[int, Taken]]:
+        """Go round the buffers until nothing is left in them, or enough is read; `_left` are the others."""
+        self._left, read = list(range(len(self._cursors))), 0
+        while self._left and read < limit:
+            each = max(limit // len(self._left), _LEAST_EVENTS)
+            for number in tuple(self._left):
+                taken = self._cursors[number].read(each)
+                if taken.whole:
+                    self._left.remove(number)
+                read += len(taken.lost)
+                yield number, taken
 
     def _written(self, events: Events) -> Iterator[pa.RecordBatch]:
         self._told_lost += int(events.lost.sum())

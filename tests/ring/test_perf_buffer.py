@@ -98,6 +98,14 @@ def test_arguments_that_look_like_samples_are_none() -> None:
     assert not taken.lost.any()
 
 
+def test_a_record_without_a_size_ends_the_reading_and_is_not_waited_for() -> None:
+    buffer = PerfBuffer(1 << 18)
+    buffer.memory.data_head[0] = 1 << 17
+    taken = buffer.cursor.read(1)
+    assert len(taken.slots) == 0
+    assert taken.whole
+
+
 def test_memory_that_is_no_power_of_two_is_refused() -> None:
     position = np.zeros(1, np.uint64)
     with pytest.raises(ValueError, match="3000 bytes are no power of two"):
