@@ -17,10 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from linnix_rec.capture.reader import open_capture
 from linnix_rec.proof.causality import CausalCheck
 from linnix_rec.proof.inversions import ArrivalCheck
 from linnix_rec.sources.connector_source import ConnectorSource
 from linnix_rec.sources.redact import Redactor
+from tests.conftest import Record
 
 pytestmark = pytest.mark.kernel
 
@@ -152,6 +154,42 @@ def test_a_takeover_names_the_thread_that_took_over(programs: Path) -> None:
     # The leader's exit may be told by the other's id: then it is no takeover by the messages.
     assert taken["old_tid"] in {fork["child_tid"], taken["tid"]}
     assert taken["tid"] == recorded.pid
+
+
+LIFE = (
+    "kind",
+    "tid",
+    "tgid",
+    "parent_tid",
+    "parent_tgid",
+    "uid",
+    "gid",
+    "child_tid",
+    "child_tgid",
+    "old_tid",
+)
+END = ("exit_code", "exit_signal", "core_dumped", "last_thread")
+
+
+def test_its_lives_are_those_that_the_sequencer_tells(record: Record, programs: Path, tmp_path: Path) -> None:
+    names = ("leader_first", "posix_spawner", "vforker", "odd_names")
+    script = "; ".join(
+        [*(str(programs / name) for name in names), "(exit 3)", "/bin/sh -c 'kill -9 $$'", ":"]
+    )
+    inner = tmp_path / "inner.lrec"
+    connector = (sys.executable, "-m", "linnix_rec", "record", "--source", "connector", "-o", inner, "--")
+    outer = record(*connector, "/bin/sh", "-c", script)
+    assert outer.status == 0, outer.stderr
+    ours, theirs = (open_capture(path).batches((*LIFE, *END)) for path in (inner, outer.capture))
+    mine = [row for batch in ours for row in batch.to_pylist() if row["kind"] != "task"]
+    tree = {row["tgid"] for row in mine}
+    sequenced = [row for batch in theirs for row in batch.to_pylist() if row["kind"] != "task"]
+    beneath = [row for row in sequenced if row["tgid"] in tree]
+    assert Counter(map(told, mine)) == Counter(map(told, beneath))
+
+
+def told(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in (*LIFE, *END))
 
 
 def test_a_storm_is_recorded_whole_and_in_causal_order(programs: Path) -> None:
