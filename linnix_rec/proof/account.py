@@ -98,7 +98,7 @@ def _channel_sums(document: CaptureDocument, accounts: Accounts, tickets: Ticket
     lost = tickets.lost_tickets + removed.lost
     yield Identity("events lost in gaps", lost, "=", accounts.abandoned, "events abandoned")
     if accounts.channel_lost is not None:
-        # Perf tells of a loss when it has room again, so it may not tell of the last.
+        # Perf knows nothing of a CPU that came without a buffer, and before Linux 6.0 not of its last loss.
         yield Identity(
             "lost by the channel's own count",
             accounts.channel_lost,

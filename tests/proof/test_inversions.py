@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnix_rec.capture.reader import open_capture
@@ -78,6 +78,7 @@ def family() -> tuple[Story, Task]:
 
 
 @given(st.integers(0, 1 << 32), st.integers(1, 120))
+@settings(max_examples=60, deadline=None)
 def test_nobody_is_blamed_where_all_arrived_in_order(seed: int, steps: int) -> None:
     rows = Kernel(Random(seed)).run(steps)  # noqa: S311 - no secret
     judged = check(rows)
@@ -86,6 +87,7 @@ def test_nobody_is_blamed_where_all_arrived_in_order(seed: int, steps: int) -> N
 
 
 @given(st.integers(0, 1 << 32), st.integers(1, 120), st.integers(1, 3))
+@settings(max_examples=60, deadline=None)
 def test_nobody_is_blamed_for_what_a_gap_may_hide(seed: int, steps: int, gaps: int) -> None:
     random = Random(seed)  # noqa: S311 - no secret
     rows = with_gaps(random, Kernel(random).run(steps), gaps)
@@ -98,6 +100,7 @@ def test_nobody_is_blamed_for_what_a_gap_may_hide(seed: int, steps: int, gaps: i
 
 
 @given(st.integers(0, 1 << 32), st.integers(1, 120), st.integers(1, 12))
+@settings(max_examples=60, deadline=None)
 def test_inversions_are_those_that_sql_finds(seed: int, steps: int, faults: int) -> None:
     random = Random(seed)  # noqa: S311 - no secret
     rows = damaged(random, Kernel(random).run(steps), faults)

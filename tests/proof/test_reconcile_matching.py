@@ -3,7 +3,7 @@
 from random import Random
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnix_rec.capture.schema import EXEC, EXIT, FORK
@@ -85,6 +85,7 @@ def by_counting(
 
 
 @given(st.integers(0, 1 << 32), st.integers(0, 60))
+@settings(max_examples=60, deadline=None)
 def test_as_many_are_missing_as_counting_says(seed: int, size: int) -> None:
     random = Random(seed)  # noqa: S311 - no secret
     a: list[Told] = [
