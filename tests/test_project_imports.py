@@ -33,6 +33,7 @@ READERS = (
     "linnix_rec.cli.show",
     "linnix_rec.cli.verify",
     "linnix_rec.cli.replay",
+    "linnix_rec.cli.reconcile",
 )
 
 # A name that stands for None in sys.modules can't be imported, nor can anything below it.

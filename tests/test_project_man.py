@@ -14,7 +14,10 @@ from types import ModuleType
 import pytest
 
 MAN = Path(__file__).parents[1] / "man"
-PAGES = ("linnix-rec", *(f"linnix-rec-{name}" for name in ("record", "show", "verify", "replay", "doctor")))
+PAGES = (
+    "linnix-rec",
+    *(f"linnix-rec-{name}" for name in ("record", "show", "verify", "replay", "reconcile", "doctor")),
+)
 SECTIONS = ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "SEE ALSO")
 
 

@@ -34,7 +34,7 @@ The rules:
   expect    the digest is the one that was noted elsewhere (--expect)
 Where a gap may hide the missing half, a rule counts "unknown", which is no violation.
 Of a source without tickets (record --source ringbuf, perf, connector) birth, death, parent and once judge
-the rows as they arrived, and there is no sequence, and nobody alive.
+the rows as they arrived; sequence and alive are not judged.
 
 \b
 Exit status (of several captures, the highest):
