@@ -94,8 +94,10 @@ def full_channels(slots: int, load: Sequence[str]) -> Iterator[Filled]:
     ringbuf_bytes = slots * _RINGBUF_BYTES_A_SLOT
     with ExitStack() as stack:
         loaded = load_ringbuf(ringbuf_bytes, wakeup="none", tree_only=False)
-        ringbuf = stack.enter_context(RingbufSource(loaded, _decoder()))
-        sequencer = stack.enter_context(SequencerSource(load_sequencer(slots, tree_only=False), _decoder()))
+        ringbuf = stack.enter_context(RingbufSource(loaded, new_decoder()))
+        sequencer = stack.enter_context(
+            SequencerSource(load_sequencer(slots, tree_only=False), new_decoder())
+        )
         ringbuf.attach()
         sequencer.attach()
         _fill(load, lambda: sequencer.issued, slots)
@@ -107,7 +109,7 @@ def full_channels(slots: int, load: Sequence[str]) -> Iterator[Filled]:
 @contextmanager
 def full_ring(slots: int, load: Sequence[str]) -> Iterator[Ring]:
     """A ring that this kernel filled with events of the whole host while `load` ran, detached."""
-    with SequencerSource(load_sequencer(slots, tree_only=False), _decoder()) as source:
+    with SequencerSource(load_sequencer(slots, tree_only=False), new_decoder()) as source:
         source.attach()
         _fill(load, lambda: source.issued, slots)
         source.detach()
@@ -132,25 +134,44 @@ def _fill(load: Sequence[str], issued: Callable[[], int], slots: int) -> None:
 
 def drain_rate(ring: Ring) -> float:
     """Read and decode all that the ring holds, as a recording does; give M events/s."""
-    cursor, decoder, events = Cursor(ring), _decoder(), 0
+    cursor, decoder = Cursor(ring), new_decoder()
     started = time.thread_time()
+    events = drain(cursor, decoder)
+    return events / (time.thread_time() - started) / 1e6
+
+
+def drain(cursor: Cursor, decoder: Decoder) -> int:
+    """Read and decode all that the ring holds; give how many events."""
+    events = 0
     while cursor.lag:
         for piece in cursor.read(READ_TICKETS, final=True):
             if isinstance(piece, Run):
                 events += decoder.batch(piece).num_rows
-    return events / (time.thread_time() - started) / 1e6
+    return events
 
 
 def ringbuf_rate(loaded: LoadedRingbuf) -> float:
     """Read and decode all that the ring buffer holds, as a recording does; give M events/s."""
+    source = rewound(loaded)
+    started = time.thread_time()
+    events = read_all(source)
+    return events / (time.thread_time() - started) / 1e6
+
+
+def rewound(loaded: LoadedRingbuf) -> RingbufSource:
+    """A source that has read nothing of it yet."""
     rewind(loaded)
-    source = RingbufSource(loaded, _decoder())
-    before, started = -1, time.thread_time()
+    return RingbufSource(loaded, new_decoder())
+
+
+def read_all(source: RingbufSource) -> int:
+    """Read and decode all that is there; give how many events."""
+    before = -1
     while source.events > before:
         before = source.events
         for _ in source.read(READ_TICKETS, final=True):
             pass
-    return source.events / (time.thread_time() - started) / 1e6
+    return source.events
 
 
 def c_rate(loaded: LoadedRingbuf, program: Path) -> float:
@@ -170,5 +191,6 @@ def _rate(values: Sequence[float]) -> Figure:
     return Figure(tuple(values), "M events/s")
 
 
-def _decoder() -> Decoder:
+def new_decoder() -> Decoder:
+    """What a recording decodes with."""
     return Decoder(os.sysconf("SC_PAGE_SIZE"), realtime_offset_ns=time.time_ns())

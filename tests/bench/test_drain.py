@@ -39,7 +39,7 @@ def test_a_load_that_is_not_installed_is_named() -> None:
 @pytest.mark.kernel
 def test_ours_and_the_one_in_c_read_the_same_events(tmp_path: Path) -> None:
     loaded = load_ringbuf(1 << 20, wakeup="none", tree_only=False)
-    with RingbufSource(loaded, drain._decoder()) as source:
+    with RingbufSource(loaded, drain.new_decoder()) as source:
         source.attach()
         wait_until(lambda: source.issued >= 30, "events", meanwhile=some_events)
         source.detach()
