@@ -1,20 +1,20 @@
 """Boots other kernels and tries the recorder on them: `make lab`, `make lab-scale`, or python -m tests.lab.
 
-Ends with 0 if all that was asked for holds, with 1 if not, and with 69 if it could not be tried: no QEMU,
-no kernel, no network to fetch them.
+Ends with 0 if all that was asked for holds, with 1 if not, with 2 if nothing was asked for, and with 69 if it
+could not be tried: no QEMU, no kernel, no network to fetch them.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.lab.kernels import Kernel, UnavailableError, fetch_kernel
-from tests.lab.results import Run, table, told
+from tests.lab.results import table, told
 from tests.lab.scale import run_scaled, scale_table
-from tests.lab.suite import CHECKOUT, Suite, collect, run_suite
+from tests.lab.suite import CHECKOUT, NothingToRunError, Suite, collect, run_suite
 from tests.lab.tools import provide_tools
 
 CACHE = CHECKOUT / "build" / "lab"
@@ -22,6 +22,7 @@ UNAVAILABLE = 69  # EX_UNAVAILABLE in sysexits.h
 
 
 def main(arguments: list[str]) -> int:
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # and the guests with it
     own, tests = split(arguments)
     chosen = _parser().parse_args(own)
     try:
@@ -30,6 +31,9 @@ def main(arguments: list[str]) -> int:
         if chosen.what == "scale":
             return scale(kernels, chosen, virtme)
         return suite(kernels, chosen, tests, virtme)
+    except NothingToRunError as why:
+        print(f"error: {why}", file=sys.stderr)
+        return 2
     except UnavailableError as why:
         print(f"error: {why}", file=sys.stderr)
         return UNAVAILABLE
@@ -47,13 +51,10 @@ def suite(kernels: dict[str, Kernel], chosen: argparse.Namespace, tests: list[st
     (cpus,) = chosen.cpus
     wanted = Suite(tuple(tests), cpus, 60 * chosen.minutes)
 
-    def run(series: str) -> Run:
-        room = CACHE / f"tests-{series}"
+    rooms = {series: CACHE / f"tests-{series}" for series in kernels}
+    for series, room in rooms.items():
         print(f"{series}: {len(host)} tests to run; follow with tail -f {_near(room)}/tests", flush=True)
-        return run_suite(series, kernels[series], wanted, host, room, virtme)
-
-    with ThreadPoolExecutor(len(kernels)) as at_once:
-        runs = list(at_once.map(run, kernels))
+    runs = run_suite(kernels, wanted, host, rooms, virtme)
     print(table(runs))
     for line in (line for ended in runs for line in told(ended)):
         print(line)

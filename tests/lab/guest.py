@@ -1,4 +1,4 @@
-"""One guest of QEMU without KVM: started, watched, ended. Knows virtme-ng, and not what runs in the guest."""
+"""Guests of QEMU without KVM: started, watched, ended. Knows virtme-ng, and not what runs in a guest."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,21 @@ _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\t\n]")
 
 
 @dataclass(frozen=True)
+class Order:
+    """A guest to be: `command` is run in it by sh as root; `room` is its /run/lab, and what it leaves behind.
+
+    It is killed if it has not reached its command within `boot_seconds`, or not ended it within `limit_seconds`.
+    """
+
+    kernel: Kernel
+    cpus: int
+    command: str
+    room: Path
+    limit_seconds: float
+    boot_seconds: float = BOOT_SECONDS
+
+
+@dataclass(frozen=True)
 class Ending:
     """How a guest ended: what its command returned, or why it never did, with the console's last lines."""
 
@@ -41,75 +57,89 @@ def memory_mb(cpus: int) -> int:
     return MEMORY_MB + MEMORY_MB_OF_CPU * cpus
 
 
-def command_line(kernel: Kernel, cpus: int, room: Path, virtme: Path) -> list[str]:
-    """The command that boots a guest with `room` at /run/lab; it ends when /run/lab/command has ended."""
+def command_line(order: Order, virtme: Path) -> list[str]:
+    """The command that boots a guest, and ends when the guest's command has ended."""
     root = "-fsdev local,id=lab,path=/,security_model=none,readonly=on,multidevs=remap"
     return [
         "nice", "-n", "10", str(virtme),
-        "--run", str(kernel.image),
+        "--run", str(order.kernel.image),
         "--disable-kvm", "--force-9p", "--verbose",
-        "--cpus", str(cpus),
-        "--memory", f"{memory_mb(cpus)}M",
-        f"--rwdir=/run/lab={room}",
+        "--cpus", str(order.cpus),
+        "--memory", f"{memory_mb(order.cpus)}M",
+        f"--rwdir=/run/lab={order.room}",
         "--append", KERNEL_OPTIONS,
         f"--qemu-opts=-cpu {CPU} {root} -device virtio-9p-pci,fsdev=lab,mount_tag=lab",
-        "--", shlex.join(["sh", str(INSIDE), str(kernel.modules)]),
+        "--", shlex.join(["sh", str(INSIDE), str(order.kernel.modules)]),
     ]  # fmt: skip
 
 
-def run_guest(
-    kernel: Kernel,
-    cpus: int,
-    command: str,
-    *,
-    room: Path,
-    virtme: Path,
-    limit_seconds: float,
-    boot_seconds: float = BOOT_SECONDS,
-) -> Ending:
-    """Boot, run `command` by sh as root, and power off.
+@dataclass
+class Guest:
+    """One that runs. `overdue` says which time was over before it came to its end, if one was."""
 
-    `room` is emptied first, and is /run/lab in the guest; the console is written there too. A guest that has
-    not reached its command within `boot_seconds`, or not ended it within `limit_seconds`, is killed.
+    order: Order
+    process: subprocess.Popen[bytes]
+    begin_s: float
+    seconds: float = 0.0
+    overdue: str = ""
+
+    def is_over(self) -> bool:
+        """Look whether it has ended, and end it if its time is over."""
+        if self.process.returncode is not None:
+            return True
+        self.seconds = time.monotonic() - self.begin_s
+        if self.process.poll() is None:
+            self.overdue = _overdue(self.order, self.seconds)
+            if self.overdue:
+                self.kill()
+        return self.process.returncode is not None
+
+    def kill(self) -> None:
+        """End it, with the QEMU that virtme-ng has started."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def run_guests(orders: Sequence[Order], virtme: Path) -> list[Ending]:
+    """Boot all at once, wait for all, and give their endings in the same order.
+
+    Rooms are emptied first; the console is written there too. Whatever ends this ends the guests.
     """
-    shutil.rmtree(room, ignore_errors=True)
-    room.mkdir(parents=True)
-    (room / "command").write_text(command)
-    begin_s = time.monotonic()
-    with (room / "console").open("wb") as console:
-        guest = subprocess.Popen(
-            command_line(kernel, cpus, room, virtme),
+    guests: list[Guest] = []
+    try:
+        for order in orders:
+            guests.append(_boot(order, virtme))
+        while [guest for guest in guests if not guest.is_over()]:
+            time.sleep(0.2)
+    finally:
+        for guest in guests:
+            guest.kill()
+    return [ending(guest.order.room, guest.seconds, guest.overdue) for guest in guests]
+
+
+def _boot(order: Order, virtme: Path) -> Guest:
+    shutil.rmtree(order.room, ignore_errors=True)
+    order.room.mkdir(parents=True)
+    (order.room / "command").write_text(order.command)
+    with (order.room / "console").open("wb") as console:
+        process = subprocess.Popen(
+            command_line(order, virtme),
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # to be killed with the QEMU that it starts
+            start_new_session=True,
             env={**os.environ, "PATH": f"{virtme.parent}:{os.environ['PATH']}"},  # it calls its own commands
         )
-        try:
-            overdue = _wait(guest, room, begin_s, boot_seconds, limit_seconds)
-        finally:
-            _kill(guest)
-    return ending(room, time.monotonic() - begin_s, overdue)
+    return Guest(order, process, time.monotonic())
 
 
-def _wait(
-    guest: subprocess.Popen[bytes], room: Path, begin_s: float, boot_seconds: float, limit_seconds: float
-) -> str:
-    """Wait for the guest's end, and say which time was over before that, if one was."""
-    while guest.poll() is None:
-        seconds = time.monotonic() - begin_s
-        if seconds > boot_seconds and not (room / "booted").exists():
-            return f"did not boot within {boot_seconds:.0f} s"
-        if seconds > limit_seconds:
-            return f"did not come to its end within {limit_seconds:.0f} s"
-        time.sleep(0.2)
+def _overdue(order: Order, seconds: float) -> str:
+    if seconds > order.boot_seconds and not (order.room / "booted").exists():
+        return f"did not boot within {order.boot_seconds:.0f} s"
+    if seconds > order.limit_seconds:
+        return f"did not come to its end within {order.limit_seconds:.0f} s"
     return ""
-
-
-def _kill(guest: subprocess.Popen[bytes]) -> None:
-    if guest.poll() is None:
-        os.killpg(guest.pid, signal.SIGKILL)
-    guest.wait()
 
 
 def ending(room: Path, seconds: float, overdue: str) -> Ending:

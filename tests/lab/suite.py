@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
 
-from tests.lab.guest import Ending, run_guest
-from tests.lab.kernels import Kernel, UnavailableError
+from tests.lab.guest import Ending, Order, run_guests
+from tests.lab.kernels import Kernel
 from tests.lab.results import Results, Run, differences, node_ids, read_junit
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -19,7 +19,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 20
 TEST_SECONDS = 120 * PATIENCE
 KERNEL_TESTS = ("-m", "kernel", "-p", "no:cacheprovider")
-NO_TESTS_RAN = 5
+
+
+class NothingToRunError(Exception):
+    """The arguments for pytest choose no kernel test, or none that can be collected."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +35,20 @@ class Suite:
 
 
 def collect(arguments: Sequence[str]) -> list[str]:
-    """The tests that the host would run, by their node ids. Raises `UnavailableError` if there are none."""
+    """The tests that the host would run, by their node ids. Raises `NothingToRunError`."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *KERNEL_TESTS, *arguments]
     done = subprocess.run(command, cwd=CHECKOUT, check=False, capture_output=True, text=True)
     collected = node_ids(done.stdout)
     if done.returncode or not collected:
-        raise UnavailableError(f"pytest collects no kernel test here: {done.stdout.strip()[-200:]}")
+        said = (done.stdout + done.stderr).strip().splitlines() or ["nothing"]
+        raise NothingToRunError(f"pytest collects no kernel test of {shlex.join(arguments)}: {said[-1]}")
     return collected
 
 
 def guest_command(arguments: Sequence[str]) -> str:
     """The tests as a shell command for a guest; the report and what pytest says go to the shared room."""
     pytest = [
-        *(sys.executable, "-m", "pytest", "-v", "--color=no", *KERNEL_TESTS),
+        *(sys.executable, "-m", "pytest", "-v", "--color=no", "-p", "tests.lab.failures", *KERNEL_TESTS),
         *("-o", f"timeout={TEST_SECONDS}", "--junitxml=/run/lab/junit.xml", *arguments),
     ]
     return f"""\
@@ -56,19 +60,19 @@ exec {shlex.join(pytest)} >/run/lab/tests 2>&1
 
 
 def run_suite(
-    series: str, kernel: Kernel, suite: Suite, host: Sequence[str], room: Path, virtme: Path
-) -> Run:
-    """Boot a kernel, run the tests in it, and judge what came of them."""
-    ended = run_guest(
-        kernel,
-        suite.cpus,
-        guest_command(suite.arguments),
-        room=room,
-        virtme=virtme,
-        limit_seconds=suite.limit_seconds,
-    )
-    results, complaints = judge(ended, room, host)
-    return Run(f"{series} ({kernel.release})", suite.cpus, len(host), results, ended.seconds, complaints)
+    kernels: Mapping[str, Kernel], suite: Suite, host: Sequence[str], rooms: Mapping[str, Path], virtme: Path
+) -> list[Run]:
+    """Boot all kernels at once, run the tests in each, and judge what came of them."""
+    command = guest_command(suite.arguments)
+    orders = [
+        Order(kernel, suite.cpus, command, rooms[series], suite.limit_seconds)
+        for series, kernel in kernels.items()
+    ]
+    runs = []
+    for order, ended in zip(orders, run_guests(orders, virtme), strict=True):
+        results, complaints = judge(ended, order.room, host)
+        runs.append(Run(order.kernel.release, suite.cpus, len(host), results, ended.seconds, complaints))
+    return runs
 
 
 def judge(ended: Ending, room: Path, host: Sequence[str]) -> tuple[Results, tuple[str, ...]]:
@@ -76,9 +80,8 @@ def judge(ended: Ending, room: Path, host: Sequence[str]) -> tuple[Results, tupl
     complaints: list[str] = []
     if ended.status is None:
         complaints.append(f"the guest {ended.complaint}; its console's last lines:\n{_indented(ended.tail)}")
-    elif ended.status not in (0, 1):
-        said = (room / "tests").read_text(errors="replace") if (room / "tests").exists() else ""
-        complaints.append(f"pytest ended with {ended.status}:\n{_indented(said.strip()[-1000:])}")
+    if ended.status not in (0, 1):
+        complaints.append(f"pytest's last lines:\n{_indented(_last_lines(room / 'tests'))}")
     report = room / "junit.xml"
     try:
         results = read_junit(report.read_text()) if report.exists() else Results()
@@ -86,6 +89,10 @@ def judge(ended: Ending, room: Path, host: Sequence[str]) -> tuple[Results, tupl
         results = Results()
         complaints.append(f"its report is cut short: {broken}")
     return results, (*complaints, *differences(host, results.ran))
+
+
+def _last_lines(log: Path, lines: int = 5) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(none)"
 
 
 def _indented(text: str) -> str:

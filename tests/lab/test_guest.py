@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.guest import Ending, command_line, console_tail, ending, run_guest
+from tests.lab.guest import Ending, Order, command_line, console_tail, ending, run_guests
 from tests.lab.kernels import Kernel
 
 CONSOLE = (
@@ -53,9 +53,9 @@ def stand_in(tmp_path: Path, script: str) -> Path:
 def run_stand_in(tmp_path: Path, script: str, **seconds: float) -> Ending:
     kernel = Kernel("6.1.0", tmp_path / "vmlinuz", tmp_path / "modules")
     limits = {"boot_seconds": 30.0, "limit_seconds": 60.0, **seconds}
-    return run_guest(
-        kernel, 2, "exit 3\n", room=tmp_path / "room", virtme=stand_in(tmp_path, script), **limits
-    )
+    order = Order(kernel, 2, "exit 3\n", tmp_path / "room", **limits)
+    (ended,) = run_guests([order], stand_in(tmp_path, script))
+    return ended
 
 
 def test_a_guest_runs_the_command_of_its_room(tmp_path: Path) -> None:
@@ -84,6 +84,6 @@ def test_what_an_earlier_guest_left_is_gone_before_the_next_begins(tmp_path: Pat
 
 def test_paths_with_spaces_reach_the_guest_whole(tmp_path: Path) -> None:
     kernel = Kernel("6.1.0", tmp_path / "a b" / "vmlinuz", tmp_path / "a b" / "modules")
-    line = command_line(kernel, 8, tmp_path / "room", tmp_path / "vng")
+    line = command_line(Order(kernel, 8, "true", tmp_path / "room", 1.0), tmp_path / "vng")
     assert shlex.split(line[-1])[-1] == str(kernel.modules)
     assert line[line.index("--cpus") + 1] == "8"
