@@ -74,6 +74,7 @@ class Side:
     events: by kind, within the common time; alone: those of them that the other lacks, and the first of these
     lost, gaps: what the gaps of the whole recording count (`unit`), and how many there are
     lost_by_kind: events claimed in the kernel, and not here, of the whole recording; None if nobody counted
+    largest_lag: events (or tickets) that its reader was behind at most, when it looked; None if nobody knows
     """
 
     source: str
@@ -86,6 +87,7 @@ class Side:
     gaps: int
     lost_by_kind: Mapping[str, int] | None
     inversions: Inversions
+    largest_lag: int | None = None
 
 
 @dataclass(frozen=True)
@@ -322,6 +324,7 @@ def _side(capture: Capture, found: _Found, alone: Events, inversions: Inversions
         gaps=sum(each.rows.get("gap", 0) for each in rows) + (pruned.rows.get("gap", 0) if pruned else 0),
         lost_by_kind=_lost_by_kind(document, capture),
         inversions=inversions,
+        largest_lag=document.largest_lag,
     )
 
 

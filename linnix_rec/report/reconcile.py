@@ -120,8 +120,15 @@ def _told_side(side: Side, lasted_ns: int) -> str:
     unfinished = "" if side.finished else ", not finished"
     return (
         f"{printable(side.source)}{unfinished}, {words.counted(events, 'event')}, {rate}, {_lost(side)}, "
-        f"{_inversions(side)}"
+        f"{_inversions(side)}{_lag(side)}"
     )
+
+
+def _lag(side: Side) -> str:
+    if side.largest_lag is None:
+        return ""
+    behind = words.counted(side.largest_lag, "ticket" if side.ordered else "event")
+    return f", its reader at most {behind} behind"
 
 
 def _lost(side: Side) -> str:
@@ -214,6 +221,7 @@ def _side_object(name: str, side: Side, lasted_ns: int) -> dict[str, Any]:
         "gaps": side.gaps,
         "lost_by_kind": None if side.lost_by_kind is None else dict(side.lost_by_kind),
         "inversions": asdict(side.inversions),
+        "largest_lag": side.largest_lag,
     }
 
 

@@ -132,7 +132,8 @@ def _record(request: Request, command: Command | None, root: Followed | None) ->
         source.close()  # a command that outlives the recording is not slowed any longer
         _summarize(request, directory, outcome)
         if shadow is not None:
-            _end_shadow(shadow, directory, now=outcome.stopped.reason not in ("command", "pid", "tree"))
+            ends_by_itself = request.tree_only and outcome.stopped.reason in ("command", "pid", "tree")
+            _end_shadow(shadow, directory, now=not ends_by_itself)
         _outlast(command, wakeup)
     return _exit_status(request, outcome, command)
 

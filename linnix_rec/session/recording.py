@@ -219,12 +219,19 @@ class Recording:
         """The signal that ends the recording, if one came; a command that runs gets its own."""
         for number in self._wakeup.take():
             if number == TURN_OVER_SIGNAL:
-                self._pump.turn_over()
+                self._turn_over()
             elif command is None and number in ENDING_SIGNALS:
                 return number
             elif command is not None and number in PASSED_ON_SIGNALS:
                 command.send(number)
         return None
+
+    def _turn_over(self) -> None:
+        """Close the segment; with what was made before somebody asked for it."""
+        until = self._source.issued
+        while self._source.seq < until and self._drain():
+            pass
+        self._pump.turn_over()
 
     def _root_has_ended(self, root_pidfd: int | None) -> bool:
         """Whether the process is gone; one that a tree needs and that is none was gone when we took it up."""

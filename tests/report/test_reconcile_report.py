@@ -161,3 +161,13 @@ def test_json_holds_every_figure_and_nothing_that_a_terminal_obeys() -> None:
         "missing_share": 12 / 1250,
         "bad": True,
     }
+
+
+def test_how_far_a_reader_was_behind_is_told_where_it_is_known() -> None:
+    found = replace(FOUND, sides=(replace(A, largest_lag=4096), replace(B, largest_lag=1)))
+    a, b, *_ = comparison_lines(replace(COMPARISON, found=found))
+    assert a.endswith(", its reader at most 4,096 tickets behind")
+    assert b.endswith(", its reader at most 1 event behind")
+    assert not any("behind" in line for line in comparison_lines(COMPARISON))
+    sides = json.loads(json_comparison(replace(COMPARISON, found=found)))["captures"]
+    assert [side["largest_lag"] for side in sides] == [4096, 1]
