@@ -31,7 +31,7 @@ _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\t\n]")
 class Order:
     """A guest to be: `command` is run in it by sh as root; `room` is its /run/lab, and what it leaves behind.
 
-    It is killed if it has not reached its command within `boot_seconds`, or not ended it within `limit_seconds`.
+    It is killed if its command has not begun within `boot_seconds`, or not ended within `limit_seconds`.
     """
 
     kernel: Kernel
@@ -109,7 +109,7 @@ def run_guests(orders: Sequence[Order], virtme: Path) -> list[Ending]:
     guests: list[Guest] = []
     try:
         for order in orders:
-            guests.append(_boot(order, virtme))
+            guests.append(boot(order, virtme))
         while [guest for guest in guests if not guest.is_over()]:
             time.sleep(0.2)
     finally:
@@ -118,7 +118,7 @@ def run_guests(orders: Sequence[Order], virtme: Path) -> list[Ending]:
     return [ending(guest.order.room, guest.seconds, guest.overdue) for guest in guests]
 
 
-def _boot(order: Order, virtme: Path) -> Guest:
+def boot(order: Order, virtme: Path) -> Guest:
     shutil.rmtree(order.room, ignore_errors=True)
     order.room.mkdir(parents=True)
     (order.room / "command").write_text(order.command)

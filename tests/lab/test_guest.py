@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.guest import Ending, Order, command_line, console_tail, ending, run_guests
+from tests.lab.guest import Ending, Guest, Order, boot, command_line, console_tail, ending, run_guests
 from tests.lab.kernels import Kernel
 
 CONSOLE = (
@@ -50,10 +52,9 @@ def stand_in(tmp_path: Path, script: str) -> Path:
     return virtme
 
 
-def run_stand_in(tmp_path: Path, script: str, **seconds: float) -> Ending:
+def run_stand_in(tmp_path: Path, script: str) -> Ending:
     kernel = Kernel("6.1.0", tmp_path / "vmlinuz", tmp_path / "modules")
-    limits = {"boot_seconds": 30.0, "limit_seconds": 60.0, **seconds}
-    order = Order(kernel, 2, "exit 3\n", tmp_path / "room", **limits)
+    order = Order(kernel, 2, "exit 3\n", tmp_path / "room", 100.0)
     (ended,) = run_guests([order], stand_in(tmp_path, script))
     return ended
 
@@ -63,18 +64,58 @@ def test_a_guest_runs_the_command_of_its_room(tmp_path: Path) -> None:
     assert (ended.status, ended.complaint) == (3, "")
 
 
-def test_a_guest_that_does_not_boot_is_ended_and_its_last_lines_are_told(tmp_path: Path) -> None:
-    script = "echo Loading; echo 'No bootable device'; sleep 600 & echo $! >$room/sleeper; wait"
-    ended = run_stand_in(tmp_path, script, boot_seconds=1.0)
-    assert (ended.status, ended.complaint) == (None, "did not boot within 1 s")
+@pytest.fixture
+def hung(tmp_path: Path) -> Iterator[Callable[[str], Guest]]:
+    """Start a guest that says something, and then hangs."""
+    started: list[Guest] = []
+
+    def start(script: str) -> Guest:
+        virtme = stand_in(tmp_path, f"echo Loading\n{script}\nsleep 600 & echo $! >$room/sleeper; wait")
+        kernel = Kernel("6.1.0", tmp_path / "vmlinuz", tmp_path / "modules")
+        started.append(boot(Order(kernel, 2, "true", tmp_path / "room", 1000.0, 100.0), virtme))
+        while not sleeper(tmp_path):
+            assert started[-1].process.poll() is None
+        return started[-1]
+
+    yield start
+    for guest in started:
+        guest.kill()
+
+
+def sleeper(tmp_path: Path) -> str:
+    """The process in which it hangs."""
+    said = tmp_path / "room" / "sleeper"
+    return said.read_text().strip() if said.exists() else ""
+
+
+def is_asleep(pid: str) -> bool:
+    line = Path(f"/proc/{pid}/cmdline")
+    return line.exists() and line.read_bytes() == b"sleep\x00600\x00"
+
+
+def test_a_guest_that_does_not_boot_is_ended_and_its_last_lines_are_told(
+    hung: Callable[[str], Guest], tmp_path: Path
+) -> None:
+    guest = hung("echo 'No bootable device'")
+    assert not guest.is_over()
+    guest.begin_s -= 101
+    while not guest.is_over():
+        pass
+    ended = ending(guest.order.room, guest.seconds, guest.overdue)
+    assert (ended.status, ended.complaint) == (None, "did not boot within 100 s")
     assert ended.tail == "Loading\nNo bootable device"
-    sleeper = Path("/proc") / (tmp_path / "room" / "sleeper").read_text().strip() / "cmdline"
-    assert not sleeper.exists() or b"sleep" not in sleeper.read_bytes()
+    while is_asleep(sleeper(tmp_path)):  # it is killed, and not yet gone
+        time.sleep(0.01)
 
 
-def test_a_guest_that_hangs_in_its_command_is_ended_too(tmp_path: Path) -> None:
-    ended = run_stand_in(tmp_path, "touch $room/booted; exec sleep 600", limit_seconds=1.0)
-    assert (ended.status, ended.complaint) == (None, "did not come to its end within 1 s")
+def test_a_guest_that_hangs_in_its_command_is_ended_too(hung: Callable[[str], Guest]) -> None:
+    guest = hung("touch $room/booted")
+    guest.begin_s -= 101
+    assert not guest.is_over()
+    guest.begin_s -= 1000
+    while not guest.is_over():
+        pass
+    assert guest.overdue == "did not come to its end within 1000 s"
 
 
 def test_what_an_earlier_guest_left_is_gone_before_the_next_begins(tmp_path: Path) -> None:
