@@ -216,7 +216,7 @@ def tracers_table(found: Mapping[str, Runs], bare: Sequence[Storm], plan: Plan) 
         (
             f"typical load: {TYPICAL_EVENTS_PER_SECOND} events/s for {plan.typical_s:g} s.",
             f"The storm: {plan.forks:,} forks by {plan.workers} workers. told: of its events.",
-            "memory: resident, without the ring. bytes: of the output, an event by the kernel's count.",
+            "memory: resident, without the ring. bytes: of the output, by all the events in it.",
             "What a tracer takes inside of the tasks that it traces is in the slowdown alone.",
         ),
     )
@@ -278,8 +278,8 @@ def slowdowns(stormed: Sequence[Stormed], bare: Sequence[Storm]) -> list[float]:
 
 
 def bytes_an_event(stormed: Sequence[Stormed]) -> list[float]:
-    """Bytes of output an event that the storm made."""
-    return [each.output_bytes / each.storm.events for each in stormed]
+    """Bytes of output an event that it tells."""
+    return [each.output_bytes / max(1, each.told_events) for each in stormed]
 
 
 def _seconds(stormed: Sequence[Stormed]) -> list[float]:

@@ -1,7 +1,7 @@
 """Other tracers of processes: how each is started on the whole host, and how its output is read.
 
 Each is asked for the same three events, with the options that its own manual shows for that. Of its output,
-only what tells of our storm's workers is counted, by their name: how many that are, the storm itself knows.
+what tells of our storm's workers is counted apart, by their name: how many that are, the storm itself knows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,12 +34,20 @@ while :; do ps aux > new; diff old new >> changes; mv new old; sleep 1; done"""
 
 
 @dataclass(frozen=True)
+class Told:
+    """What an output tells: of the storm's births and deaths, and of all events."""
+
+    storm: int
+    events: int
+
+
+@dataclass(frozen=True)
 class Peer:
     """One tracer. `output` is a path of ours: a file, or for some a directory.
 
     program: what must be installed; None if it always is
     command: its arguments, from the output's path; of one that `wraps`, the load's come behind
-    told: how many events of the storm are in the output
+    told: what its output tells of
     sign: what is there, below the output, when it has begun; "" if that is the output itself
     prints: the output is what it prints
     """
@@ -47,7 +55,7 @@ class Peer:
     name: str
     program: str | None
     command: Callable[[Path], tuple[str, ...]]
-    told: Callable[[Path], int]
+    told: Callable[[Path], Told]
     sign: str = ""
     prints: bool = False
     wraps: bool = False
@@ -62,8 +70,8 @@ def all_peers() -> tuple[Peer, ...]:
     return (
         Peer(OURS, None, _ours, _told_by_us, sign=DOCUMENT_NAME),
         Peer(PERF, "perf", _perf, _told_by_perf),
-        Peer("bpftrace", "bpftrace", _bpftrace, lambda path: _matches(path, _PRINTED)),
-        Peer("forkstat", "forkstat", _forkstat, lambda path: _matches(path, _FORKSTAT), prints=True),
+        Peer("bpftrace", "bpftrace", _bpftrace, _told_by_bpftrace),
+        Peer("forkstat", "forkstat", _forkstat, _told_by_forkstat, prints=True),
         Peer("trace-cmd", "trace-cmd", _trace_cmd, _told_by_trace_cmd),
         Peer(STRACE, "strace", _strace, _told_by_strace, wraps=True),
         Peer(PS, "ps", _ps, _told_by_ps),
@@ -108,49 +116,92 @@ def _ps(output: Path) -> tuple[str, ...]:
     return ("sh", "-c", _PS_LOOP, "sh", str(output))
 
 
-_PRINTED: Final = re.compile(rf"(?:fork|exit) \d+ {NAME}")
-# It asks /proc for names, where who lived shortly has none any more: those are told, too, if not of whom.
-_FORKSTAT: Final = re.compile(rf"\S+ (?:fork +\d+ child|exit +\d+ ).*(?:{NAME}|<unknown>)")
-_TRACE_CMD: Final = re.compile(rf" *{NAME}-\d+ .* sched_process_(?:fork|exit):")
-_PERF: Final = re.compile(rf" *{NAME} .*sched:sched_process_(?:fork|exit)")
-_STRACE_BIRTH: Final = re.compile(r"(?:clone3?|v?fork)(?:\(| resumed>).* = \d+$")
-_STRACE_DEATH: Final = re.compile(r"\+\+\+ (?:exited|killed) ")
+# Each finds the lines that tell of an event, and of which kind.
+_PERF: Final = re.compile(r"sched:sched_process_(?P<kind>fork|exec|exit):")
+_BPFTRACE_LINE: Final = re.compile(r"^(?P<kind>fork|exec|exit) \d+ ")
+_FORKSTAT: Final = re.compile(r"^\S+ (?P<kind>fork|exec|exit) +\d+ +(?!parent)")
+_TRACE_CMD: Final = re.compile(r" sched_process_(?P<kind>fork|exec|exit):")
+# A call that another interrupts takes two lines, and ends on the second.
+_STRACE: Final = re.compile(
+    r"\b(?P<fork>(?:clone3?|v?fork)(?:\(| resumed>).* = \d+$)"
+    r"|\b(?P<exec>execve(?:at)?(?:\(| resumed>).* = 0$)"
+    r"|\+\+\+ (?P<exit>exited|killed) "
+)
 _PS_STORM: Final = re.compile(r"^> \S+ +(\d+) .*linnix_rec\.bench\.storm", re.MULTILINE)
 _PS_NEW: Final = re.compile(r"^> \S+ +(\d+) (?!.* (?:ps aux|diff old new|sleep 1)$)", re.MULTILINE)
 
-
-def _matches(path: Path, pattern: re.Pattern[str]) -> int:
-    if not path.exists():
-        return 0
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        return sum(pattern.match(line) is not None for line in lines)
+_BIRTH_AND_DEATH: Final = ("fork", "exit")
+#: It asks /proc for names, where who lived shortly has none any more: those are told, if not of whom.
+_UNKNOWN: Final = "<unknown>"
 
 
-def _told_by_us(capture: Path) -> int:
+def _told_by_us(capture: Path) -> Told:
     import pyarrow.compute as pc
 
     from linnix_rec.capture.reader import open_capture
 
-    told = 0
+    kinds = _array(_BIRTH_AND_DEATH)
+    storm = events = 0
     for batch in open_capture(capture).batches(["kind", "comm"]):
-        named = pc.equal(pc.cast(batch["comm"], "string"), NAME)
-        lives = pc.is_in(pc.cast(batch["kind"], "string"), value_set=_births_and_deaths())
-        told += pc.sum(pc.and_(named, lives)).as_py() or 0
-    return told
+        kind = pc.cast(batch["kind"], "string")
+        of_storm = pc.and_(pc.equal(pc.cast(batch["comm"], "string"), NAME), pc.is_in(kind, value_set=kinds))
+        storm += pc.sum(of_storm).as_py() or 0
+        events += batch.num_rows
+    return Told(storm, events)
 
 
-def _births_and_deaths() -> object:
+def _array(values: Sequence[str]) -> object:
     import pyarrow as pa
 
-    return pa.array(["fork", "exit"])
+    return pa.array(values)
 
 
-def _told_by_perf(output: Path) -> int:
-    return _matching(_lines_of("perf", "script", "-i", str(output), "-F", "comm,event"), _PERF)
+def _told_by_perf(output: Path) -> Told:
+    return _told(_lines_of("perf", "script", "-i", str(output), "-F", "comm,event"), _PERF)
 
 
-def _told_by_trace_cmd(output: Path) -> int:
-    return _matching(_lines_of("trace-cmd", "report", "-i", str(output)), _TRACE_CMD)
+def _told_by_bpftrace(output: Path) -> Told:
+    return _told(_lines(output), _BPFTRACE_LINE)
+
+
+def _told_by_forkstat(output: Path) -> Told:
+    return _told(_lines(output), _FORKSTAT, (NAME, _UNKNOWN))
+
+
+def _told_by_trace_cmd(output: Path) -> Told:
+    return _told(_lines_of("trace-cmd", "report", "-i", str(output)), _TRACE_CMD)
+
+
+def _told_by_strace(output: Path) -> Told:
+    """It traces the storm's processes only, its main one among them."""
+    found = [match for line in _lines(output) if (match := _STRACE.search(line))]
+    return Told(sum(match.lastgroup != "exec" for match in found), len(found))
+
+
+def _told_by_ps(output: Path) -> Told:
+    """Each of the storm's processes that a listing has is taken as its birth and its death told."""
+    return Told(2 * len(set(_PS_STORM.findall(_changes(output)))), 2 * births_seen_by_ps(output))
+
+
+def births_seen_by_ps(output: Path) -> int:
+    """Give how many processes came up in some listing and were not in the first, the loop's own left out."""
+    return len(set(_PS_NEW.findall(_changes(output))))
+
+
+def _told(lines: Iterable[str], pattern: re.Pattern[str], names: Sequence[str] = (NAME,)) -> Told:
+    storm = events = 0
+    for line in lines:
+        match = pattern.search(line)
+        if match:
+            events += 1
+            storm += match["kind"] in _BIRTH_AND_DEATH and any(name in line for name in names)
+    return Told(storm, events)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if path.exists():
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            yield from lines
 
 
 def _lines_of(*command: str) -> Iterator[str]:
@@ -160,28 +211,6 @@ def _lines_of(*command: str) -> Iterator[str]:
     assert reading.stdout is not None
     with reading:
         yield from reading.stdout
-
-
-def _matching(lines: Iterator[str], pattern: re.Pattern[str]) -> int:
-    return sum(pattern.match(line) is not None for line in lines)
-
-
-def _told_by_strace(output: Path) -> int:
-    """Births and deaths of all that it traced: the storm's main process besides its workers."""
-    if not output.exists():
-        return 0
-    with output.open(encoding="utf-8", errors="replace") as lines:
-        return sum(bool(_STRACE_BIRTH.search(line) or _STRACE_DEATH.search(line)) for line in lines)
-
-
-def _told_by_ps(output: Path) -> int:
-    """Each of the storm's processes that a listing has is taken as its birth and its death told."""
-    return 2 * len(set(_PS_STORM.findall(_changes(output))))
-
-
-def births_seen_by_ps(output: Path) -> int:
-    """Give how many processes came up in some listing and were not in the first, the loop's own left out."""
-    return len(set(_PS_NEW.findall(_changes(output))))
 
 
 def _changes(output: Path) -> str:

@@ -62,11 +62,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Stormed:
-    """What a tracer took in the storm, and how many of the storm's events its output tells."""
+    """What a tracer took in the storm, and what its output tells: of the storm, and of all events."""
 
     storm: Storm
     share: Share
     told: int
+    told_events: int
     output_bytes: int
 
 
@@ -97,9 +98,9 @@ def stormed(peer: Peer, directory: Path, plan: Plan) -> Stormed:
     else:
         with _running(peer, output) as leader:
             share, storm = _beside(leader, storm_command(plan))
+    told = peer.told(output)
     # Of the storm's own parent it may tell, too.
-    told = min(peer.told(output), plan.storm_events)
-    return Stormed(storm, share, told, size_bytes(output))
+    return Stormed(storm, share, min(told.storm, plan.storm_events), told.events, size_bytes(output))
 
 
 def storm_command(plan: Plan) -> tuple[str, ...]:

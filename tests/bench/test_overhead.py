@@ -33,7 +33,7 @@ def storm(seconds: float) -> Storm:
 
 def runs(*, typical: float, seconds: float, output_bytes: int) -> Runs:
     work = Work(Share(0.25, 0.5), Share(typical, 2 * typical), LOAD, 140_000_000, 12_000_000)
-    return Runs([work], [Stormed(storm(seconds), Share(50, 60), 1001, output_bytes)])
+    return Runs([work], [Stormed(storm(seconds), Share(50, 60), 1001, 2000, output_bytes)])
 
 
 def test_a_tracer_s_row_has_its_slowdown_and_its_bytes_an_event() -> None:

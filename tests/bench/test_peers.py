@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from linnix_rec.bench import peers
-from linnix_rec.bench.peers import OURS, Peer, all_peers, births_seen_by_ps, size_bytes
+from linnix_rec.bench.peers import OURS, Peer, Told, all_peers, births_seen_by_ps, size_bytes
 from linnix_rec.bench.typical import PROGRAMS, available
 from tests.story import Story, write_capture
 
@@ -56,14 +56,18 @@ def peer(name: str) -> Peer:
 
 @pytest.mark.parametrize(
     ("name", "output", "told"),
-    [("strace", STRACE, 4), ("forkstat", FORKSTAT, 3), ("bpftrace", BPFTRACE, 2)],
+    [
+        ("strace", STRACE, Told(4, 5)),
+        ("forkstat", FORKSTAT, Told(3, 4)),
+        ("bpftrace", BPFTRACE, Told(2, 4)),
+    ],
 )
 def test_births_and_deaths_of_the_storm_are_counted(
-    tmp_path: Path, name: str, output: str, told: int
+    tmp_path: Path, name: str, output: str, told: Told
 ) -> None:
     (tmp_path / "out").write_text(output)
     assert peer(name).told(tmp_path / "out") == told
-    assert peer(name).told(tmp_path / "none") == 0
+    assert peer(name).told(tmp_path / "none") == Told(0, 0)
 
 
 def test_a_capture_is_read_like_the_others(tmp_path: Path) -> None:
@@ -72,23 +76,23 @@ def test_a_capture_is_read_like_the_others(tmp_path: Path) -> None:
     storm.comm = "linnix-storm"
     story.exit(story.fork(storm, 101))
     story.exec(story.fork(storm, 102), "/bin/ls", ["ls"])
-    assert peer(OURS).told(write_capture(tmp_path / "a.lrec", story)) == 3
+    assert peer(OURS).told(write_capture(tmp_path / "a.lrec", story)) == Told(3, 5)
 
 
 def test_perf_s_and_trace_cmd_s_listings_name_who_forked() -> None:
     perf = ("  linnix-storm sched:sched_process_fork: ", "   python sched:sched_process_fork: ")
-    assert peers._matching(iter(perf), peers._PERF) == 1
+    assert peers._told(perf, peers._PERF) == Told(1, 2)
     trace = (
         "    linnix-storm-77    [001]  1.2: sched_process_exit:  comm=linnix-storm pid=77 prio=120",
         "              ls-78    [001]  1.2: sched_process_exit:  comm=ls pid=78 prio=120",
         "    linnix-storm-77    [001]  1.2: sched_process_exec:  filename=/bin/ls",
     )
-    assert peers._matching(iter(trace), peers._TRACE_CMD) == 1
+    assert peers._told(trace, peers._TRACE_CMD) == Told(1, 3)
 
 
 def test_ps_sees_a_process_s_life_at_most_once_and_not_the_loop_s_own(tmp_path: Path) -> None:
     (tmp_path / "changes").write_text(PS * 2)
-    assert peer("ps").told(tmp_path) == 2
+    assert peer("ps").told(tmp_path) == Told(2, 6)
     assert births_seen_by_ps(tmp_path) == 3  # init, whose line has changed, the storm and find
 
 
@@ -102,7 +106,7 @@ def test_an_output_s_size_is_its_files_s(tmp_path: Path) -> None:
 
 
 def test_a_tracer_that_is_not_there_is_not_installed() -> None:
-    absent = Peer("absent", "no-such-tracer", lambda _output: (), lambda _output: 0)
+    absent = Peer("absent", "no-such-tracer", lambda _output: (), lambda _output: Told(0, 0))
     assert not absent.installed
     assert peer(OURS).installed
 
