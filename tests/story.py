@@ -31,7 +31,7 @@ from linnix_rec.capture.document import (
     Started,
     Stopped,
 )
-from linnix_rec.capture.schema import EVENT_SCHEMA, KINDS
+from linnix_rec.capture.schema import EVENT_SCHEMA, KINDS, OPTIONAL_KINDS, WIDE_SCHEMA
 from linnix_rec.capture.writer import CaptureWriter, prepare_directory
 
 CLONE_VM = 0x100
@@ -148,6 +148,16 @@ class Story:
         }
         self._event("exit", task, **{**told, **changes})
 
+    def syscall(self, task: Task, name: str, nr: int, ret: int = 0, **changes: Any) -> None:
+        """A syscall that has returned."""
+        told = {"nr": nr, "syscall": name, "arg0": 0, "arg1": 0, "arg2": 0, "ret": ret, "duration_ns": 500}
+        self._event("syscall", task, **{**told, **changes})
+
+    def failed_exec(self, task: Task, filename: str, errno: int, **changes: Any) -> None:
+        """An exec that failed."""
+        told = {"filename": filename, "argv_truncated": False, "errno": errno}
+        self._event("failed-exec", task, **{**told, **changes})
+
     def gap(self, lost: int, reason: str = "lapped", **changes: Any) -> None:
         """Tickets that were issued and could not be captured."""
         row = {"seq": self._next_seq, "slots": 0, "kind": "gap", "lost": lost, "reason": reason}
@@ -168,7 +178,7 @@ class Story:
         self.listings.append(Listing(first_seq, self._next_seq, whole_host))
 
     def batch(self) -> pa.RecordBatch:
-        """Give all rows as one batch in EVENT_SCHEMA."""
+        """Give all rows as one batch."""
         return rows_to_batch(self.rows)
 
     def _event(self, kind: str, task: Task, **values: Any) -> None:
@@ -201,8 +211,9 @@ class Story:
 
 
 def rows_to_batch(rows: Sequence[Row]) -> pa.RecordBatch:
-    """Give rows (dicts; absent columns are null) as one batch in EVENT_SCHEMA."""
-    return pa.RecordBatch.from_pylist(list(rows), schema=EVENT_SCHEMA)
+    """Give rows (dicts; absent columns are null) as one batch in EVENT_SCHEMA, or WIDE_SCHEMA if need be."""
+    wide = any(row["kind"] in OPTIONAL_KINDS for row in rows)
+    return pa.RecordBatch.from_pylist(list(rows), schema=WIDE_SCHEMA if wide else EVENT_SCHEMA)
 
 
 def arrived(story: Story, *places: int) -> list[Row]:

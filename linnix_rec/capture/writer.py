@@ -33,6 +33,7 @@ from linnix_rec.capture.parquet import ROW_GROUP_ROWS, SegmentMetadata, segment_
 from linnix_rec.capture.pending import PendingRows
 from linnix_rec.capture.resumption import take_up
 from linnix_rec.capture.retention import NamedCgroups, Retention, is_leftover, summed
+from linnix_rec.capture.schema import FORMAT_VERSION
 from linnix_rec.capture.segment import OpenSegment, segment_name
 from linnix_rec.errors import RecordingError, UnreadableCaptureError
 
@@ -79,6 +80,8 @@ class CaptureWriter:
         clock: Callable[[], int] = boot_ns,
     ) -> None:
         self._directory = directory
+        if document.filter.is_wide:
+            document = replace(document, format_version=FORMAT_VERSION)
         self._document = document
         self._segment_rows = segment_rows
         self._segment_seconds = segment_seconds

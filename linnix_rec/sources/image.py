@@ -13,7 +13,7 @@ from linnix_rec.bpf.btf import Btf
 from linnix_rec.bpf.definitions import read_object_spec
 from linnix_rec.bpf.dtype import struct_dtype
 from linnix_rec.bpf.object import read_object
-from linnix_rec.capture.schema import EXEC, KINDS
+from linnix_rec.capture.schema import EXEC, FAILED_EXEC, KINDS
 from linnix_rec.errors import LinnixRecError, UnreadableCaptureError
 from linnix_rec.ring.cursor import SPAN_MAX, Gap, Slots
 from linnix_rec.ring.image import RingImage
@@ -89,8 +89,9 @@ def _first_impossible(image: RingImage) -> int | None:
     order = (tickets & np.uint64(len(slots) - 1)).astype(np.int64)
     kind, span, index = (slots[name][order].astype(np.int16) for name in ("kind", "span", "index"))
     possible = (kind >= 1) & (kind < len(KINDS)) & (span >= 1) & (span <= SPAN_MAX) & (index < span)
-    possible &= (kind == EXEC) | (span == 1)
-    possible &= ~(ready & (kind == EXEC) & (index == 0)) | _texts_fit(slots, order, span)
+    has_text = (kind == EXEC) | (kind == FAILED_EXEC)
+    possible &= has_text | (span == 1)
+    possible &= ~(ready & has_text & (index == 0)) | _texts_fit(slots, order, span)
     after = ready[1:] & ready[:-1]
     goes_on = (index[1:] == index[:-1] + 1) & (span[1:] == span[:-1]) & (kind[1:] == kind[:-1])
     begins = (index[1:] == 0) & (index[:-1] + 1 == span[:-1])
@@ -102,7 +103,7 @@ def _first_impossible(image: RingImage) -> int | None:
 def _texts_fit(
     slots: Slots, order: npt.NDArray[np.int64], span: npt.NDArray[np.int16]
 ) -> npt.NDArray[np.bool_]:
-    """Whether an exec's texts fit the slots that it says it has; (n,), of use at execs' first slots."""
+    """Whether an exec's texts fit the slots that it says it has; (n,), of use at the first slots of such."""
     exec_ = slots["exec"]
     head_room, slot_room = exec_["text"].shape[1], slots["text"].shape[1]
     filename_bytes = exec_["filename_bytes"][order].astype(np.int64)

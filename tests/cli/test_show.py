@@ -124,7 +124,11 @@ def test_newest_capture_here_is_read_and_named(
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        (["--kind", "fork,thing"], 2, "'thing' is not one of fork, exec, exit, task, gap"),
+        (
+            ["--kind", "fork,thing"],
+            2,
+            "'thing' is not one of fork, exec, exit, task, syscall, failed-exec, gap",
+        ),
         (["--since", "noon"], 2, "can't read the time 'noon'"),
         (["--seq", "x"], 2, "can't read the range 'x'"),
         (["--summary", "--format", "csv"], 2, "--summary is for people"),

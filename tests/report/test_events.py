@@ -68,7 +68,7 @@ def test_colour_marks_losses_and_failures(story: Story) -> None:
 
 
 def test_kind_of_a_newer_recorder_is_shown_as_such(story: Story) -> None:
-    story.rows[1]["kind"] = "syscall"
+    story.rows[1]["kind"] = "teleport"
     assert table(story)[2].endswith("of a newer recorder: this version does not know the kind")
 
 
@@ -158,3 +158,37 @@ def test_table_continues_over_batches(story: Story) -> None:
     lines = list(table_lines(batches, TableStyle(story.attached_boot_ns)))
     assert len(lines) == 1 + len(story.rows)
     assert lines[-1].endswith("code 2  cpu 250 µs  peak 1.00 MiB")
+
+
+@pytest.fixture
+def calls() -> Story:
+    story = Story(step_ns=1_000_000)
+    shell = story.task(100)
+    story.syscall(shell, "openat", 257, ret=-2, arg0=0xFFFFFF9C, arg1=0x7F0012340000, arg2=4095)
+    story.syscall(shell, "mmap", 9, ret=0x7F0012340000, duration_ns=4_340)
+    story.syscall(shell, None, -1, ret=-38)  # type: ignore[arg-type]
+    story.failed_exec(shell, "/bin/no\x1bsuch thing", 13)
+    story.failed_exec(shell, "/" + "x" * 20, 36, argv_truncated=True)
+    return story
+
+
+def test_a_syscall_reads_as_a_call_with_its_result(calls: Story) -> None:
+    assert [line.split("sh    ")[1] for line in table(calls)[2:]] == [
+        "openat(0xffffff9c, 0x7f0012340000, 4095) = -ENOENT  500 ns",
+        "mmap(0, 0, 0) = 0x7f0012340000  4.34 µs",
+        "syscall -1(0, 0, 0) = -ENOSYS  500 ns",
+        r"$'/bin/no\x1bsuch thing' not executed: EACCES",
+        "/xxxxxxxxxxxxxxxxxxxx… not executed: ENAMETOOLONG",
+    ]
+
+
+def test_json_and_csv_have_a_syscall_s_columns_if_the_capture_has(calls: Story, story: Story) -> None:
+    told = json.loads(next(iter(json_event_lines([calls.batch().slice(1)]))))
+    assert {name: told[name] for name in ("syscall", "nr", "arg1", "ret", "duration_ns")} == {
+        "syscall": "openat", "nr": 257, "arg1": 0x7F0012340000, "ret": -2, "duration_ns": 500,
+    }  # fmt: skip
+    assert "errno" not in told
+    header, _, call, *_ = csv.reader(csv_event_lines([calls.batch()]))
+    assert dict(zip(header, call, strict=True))["syscall"] == "openat"
+    assert next(csv.reader(csv_event_lines([story.batch()]))) == EVENT_SCHEMA.names
+    assert next(csv.reader(csv_event_lines([]))) == EVENT_SCHEMA.names

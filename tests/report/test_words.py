@@ -1,7 +1,9 @@
 """Claims about words: short for people, harmless for terminals, and back into a shell without loss."""
 
+import errno
 import shutil
 import subprocess
+import sys
 import unicodedata
 
 import pytest
@@ -110,3 +112,34 @@ def test_bash_reads_arguments_back(raw: bytes) -> None:
 
 def test_truncated_command_line_says_so() -> None:
     assert words.command_line(["cc", "-o", "a b"], truncated=True) == "cc -o 'a b' …"
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        (1, "EPERM"),
+        (2, "ENOENT"),
+        (36, "ENAMETOOLONG"),
+        (40, "ELOOP"),
+        (41, "errno 41"),
+        (42, "ENOMSG"),
+        (58, "errno 58"),
+        (75, "EOVERFLOW"),
+        (110, "ETIMEDOUT"),
+        (133, "EHWPOISON"),
+        (134, "errno 134"),
+        (512, "ERESTARTSYS"),
+        (4000, "errno 4000"),
+    ],
+)
+def test_errnos_have_linux_names(number: int, name: str) -> None:
+    assert words.errno_name(number) == name
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems number them otherwise")
+def test_errnos_are_those_of_this_linux() -> None:
+    theirs = {number: name for number, name in errno.errorcode.items() if number < 134}
+    aliases = {"EDEADLOCK": "EDEADLK", "ENOTSUP": "EOPNOTSUPP", "EWOULDBLOCK": "EAGAIN"}
+    assert {number: words.errno_name(number) for number in theirs} == {
+        number: aliases.get(name, name) for number, name in theirs.items()
+    }
