@@ -26,6 +26,8 @@ def provide_tools(cache: Path) -> Path:
     os.environ["PATH"] += f":{ADMINISTRATORS}"
     if os.uname().machine != "x86_64":
         raise UnavailableError("the lab's guests are x86-64, and so must be the host whose root they run on")
+    if os.geteuid() != 0:
+        raise UnavailableError("who starts a guest is who runs the tests in it, and they need root")
     missing = [package for command, package in PACKAGES.items() if shutil.which(command) is None]
     if missing:
         _install(missing)
@@ -34,9 +36,10 @@ def provide_tools(cache: Path) -> Path:
 
 def _install(packages: list[str]) -> None:
     wanted = " ".join(packages)
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+    if shutil.which("apt-get") is None:
         raise UnavailableError(f"missing: {wanted}; on Debian: apt-get install {wanted}")
     print(f"installing {wanted}", flush=True)
+    subprocess.run(["apt-get", "update", "-qq"], check=False, capture_output=True)
     command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=quiet)
