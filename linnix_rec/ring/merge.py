@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from linnix_rec.ring.cursor import Slots, Words
-from linnix_rec.ring.records import SLOT_BYTES, Integers, copied_slots
+from linnix_rec.ring.records import OPAQUE_SLOT, Integers, slot_places
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,25 @@ class Events:
     def __len__(self) -> int:
         return len(self.heads)
 
-    def at(self, places: Integers) -> "Events":
-        """Those of them, in that order."""
-        spans = np.diff(self.heads, append=len(self.slots))[places]
-        octets = self.slots.view(np.uint8)
+    @property
+    def spans(self) -> Integers:
+        """How many slots each has."""
+        return np.diff(self.heads, append=len(self.slots))
+
+    def split(self, count: int) -> "tuple[Events, Events]":
+        """The first so many, and the others; nothing is copied."""
+        if count >= len(self):
+            return self, self._of(len(self), len(self))
+        return self._of(0, count), self._of(count, len(self))
+
+    def _of(self, begin: int, end: int) -> "Events":
+        bounds = [int(self.heads[at]) if at < len(self) else len(self.slots) for at in (begin, end)]
         return Events(
-            copied_slots(octets, self.heads[places] * SLOT_BYTES, spans, self.slots.dtype),
-            np.cumsum(spans) - spans,
-            self.times[places],
-            self.buffers[places],
-            self.lost[places],
+            self.slots[bounds[0] : bounds[1]],
+            self.heads[begin:end] - bounds[0],
+            self.times[begin:end],
+            self.buffers[begin:end],
+            self.lost[begin:end],
         )
 
 
@@ -52,17 +61,27 @@ def events_of(slots: Slots, lost: Words, buffer: int, latest_ns: int = 0) -> Eve
     return Events(slots, heads, times, np.full(len(heads), buffer), lost)
 
 
-def joined(some: Sequence[Events], dtype: np.dtype[Any]) -> Events:
-    """One after the other."""
-    starts = np.cumsum([0, *(len(events.slots) for events in some)])
-    words = [np.zeros(0, np.uint64), *(events.slots.view(np.uint64) for events in some)]
+def merged(some: Sequence[Events], dtype: np.dtype[Any]) -> Events:
+    """All in one, by time; at the same time, who stands first in `some`. Each slot is copied once."""
     none = np.zeros(0, np.int64)
+    times = np.concatenate([none, *(events.times for events in some)])
+    spans = np.concatenate([none, *(events.spans for events in some)])
+    order = times.argsort(kind="stable")
+    heads = np.cumsum(spans[order]) - spans[order]
+    goes_to = np.empty_like(heads)
+    goes_to[order] = heads
+    slots = np.empty(int(spans.sum()), OPAQUE_SLOT)
+    done = 0
+    for events in some:
+        ours = slice(done, done + len(events))
+        slots[slot_places(goes_to[ours], spans[ours], 1)] = events.slots.view(OPAQUE_SLOT)
+        done = ours.stop
     return Events(
-        np.concatenate(words).view(dtype),
-        np.concatenate([none, *(e.heads + start for e, start in zip(some, starts[:-1], strict=True))]),
-        np.concatenate([none, *(events.times for events in some)]),
-        np.concatenate([none, *(events.buffers for events in some)]),
-        np.concatenate([np.zeros(0, np.uint64), *(events.lost for events in some)]),
+        slots.view(dtype),
+        heads,
+        times[order],
+        np.concatenate([none, *(events.buffers for events in some)])[order],
+        np.concatenate([np.zeros(0, np.uint64), *(events.lost for events in some)])[order],
     )
 
 
@@ -84,10 +103,10 @@ class TimeMerge:
 
     def take(self, until_ns: int | None) -> Events:
         """Give what is no later than `until_ns` (None: all), in order."""
-        events = joined(self._held, self._dtype)
-        order = events.times.argsort(kind="stable")
-        count = len(order)
-        if until_ns is not None:
-            count = int(events.times[order].searchsorted(until_ns, "right"))
-        self._held = [events.at(order[count:])] if count < len(order) else []
-        return events.at(order[:count])
+        if until_ns is None:
+            ready, self._held = self._held, []
+            return merged(ready, self._dtype)
+        # In each part times never fall: what is ready is its beginning.
+        parts = [events.split(int(events.times.searchsorted(until_ns, "right"))) for events in self._held]
+        self._held = [later for _, later in parts if len(later)]
+        return merged([ready for ready, _ in parts], self._dtype)

@@ -19,6 +19,7 @@ from linnix_rec.ring.cursor import SPAN_MAX, Slots
 
 WORD_BYTES: Final = 8
 SLOT_BYTES: Final = 128
+OPAQUE_SLOT: Final = np.dtype(f"V{SLOT_BYTES}")
 
 Integers = npt.NDArray[np.int64]
 Octets = npt.NDArray[np.uint8]
@@ -83,13 +84,16 @@ def copied_slots(octets: Octets, begins_bytes: Integers, spans: Integers, dtype:
 
     A row that numpy takes for 128 opaque bytes it copies at once, in 6 ns, wherever it lies.
     """
-    places = begins_bytes
-    if len(spans) and int(spans.max()) > 1:
-        before = np.cumsum(spans) - spans
-        places = np.repeat(begins_bytes - before * SLOT_BYTES, spans)
-        places = places + np.arange(len(places)) * SLOT_BYTES
-    anywhere: npt.NDArray[np.void] = np.ndarray(
-        (max(len(octets) - SLOT_BYTES + 1, 0),), f"V{SLOT_BYTES}", octets, 0, (1,)
-    )
-    rows: Slots = anywhere[places].view(dtype)
+    count = max(len(octets) - SLOT_BYTES + 1, 0)
+    anywhere: npt.NDArray[np.void] = np.ndarray((count,), OPAQUE_SLOT, octets, 0, (1,))
+    rows: Slots = anywhere[slot_places(begins_bytes, spans, SLOT_BYTES)].view(dtype)
     return rows
+
+
+def slot_places(begins: Integers, spans: Integers, step: int) -> Integers:
+    """Where each slot of these events is, if the first is where they begin and the next a step further."""
+    if not len(spans) or int(spans.max()) == 1:
+        return begins
+    before = np.cumsum(spans) - spans
+    firsts: Integers = np.repeat(begins - before * step, spans)
+    return firsts + np.arange(len(firsts)) * step
