@@ -82,7 +82,9 @@ def _common(
         "slots": pa.array(np.ones(rows, np.uint8)),
         "kind": pa.DictionaryArray.from_arrays(kinds, _KIND_NAMES),
         "boot_ns": pa.array(boot_ns),
-        "time": pa.array((boot_ns + realtime_offset_ns) // 1000).cast(_CLOCK),
+        "time": pa.Array.from_buffers(
+            _CLOCK, rows, [None, pa.py_buffer((boot_ns + realtime_offset_ns) // 1000)]
+        ),
     }
 
 

@@ -128,6 +128,8 @@ def test_any_bytes_are_read_or_refused(datagrams: list[bytes]) -> None:
     heard = hear(*datagrams)
     assert heard.refused + len(heard.cpu_seq) == len(datagrams)
     assert len(heard.events) <= len(heard.cpu_seq)
+    told = hear_acts(*datagrams)
+    assert (told.refused, len(told.cpu)) == (heard.refused, len(heard.cpu_seq))
 
 
 @given(

@@ -324,6 +324,40 @@ def test_no_rule_is_broken_by_what_was_heard_whole(steps: list[tuple[int, str]])
     assert heard.tasks.strangers == 0
 
 
+TID = st.integers(0, 4)
+ANY_MESSAGE = st.one_of(
+    st.tuples(st.just(FORK), st.tuples(TID, TID, TID, TID)),
+    st.tuples(st.sampled_from([EXEC, RENAMED, USER_CHANGED]), st.tuples(TID, TID)),
+    st.tuples(st.just(EXIT), st.tuples(TID, TID, st.just(0), st.just(17), TID, TID)),
+)
+ANY_ENTRY = st.builds(
+    Entry, TID, TID, st.sampled_from([5 * TICK, 1500 * TICK]), TID, st.just(0), st.just(0), st.just(""),
+    st.booleans(),
+)  # fmt: skip
+ANY_STEP = st.one_of(st.lists(ANY_MESSAGE, max_size=8), st.lists(ANY_ENTRY, max_size=4).map(tuple), st.none())
+
+
+@settings(deadline=None)
+@given(st.lists(ANY_STEP, max_size=12), st.booleans())
+def test_whatever_is_heard_every_event_has_its_row_or_is_another_s(
+    steps: list[list[Message] | tuple[Entry, ...] | None], tree_only: bool
+) -> None:
+    """Messages that fit nothing, entries that contradict them, losses in between."""
+    heard = Heard(entry(1, parent=0), tree_only=tree_only)
+    heard.tasks.mark(1)
+    rows = events = 0
+    for step in steps:
+        if step is None:
+            heard.tasks.miss()
+        elif isinstance(step, tuple):
+            assert len(heard.learn(*step)) == len(step)
+        else:
+            rows += len(heard.hear(*step))
+            events += sum(kind in {FORK, EXEC, EXIT} for kind, _ in step)
+    assert rows + heard.tasks.filtered == events
+    assert tree_only or heard.tasks.filtered == 0
+
+
 @pytest.mark.parametrize("status", [0, 7 << 8, 11, 11 | 0x80])
 def test_a_status_is_read_as_wait_does(status: int) -> None:
     heard = Heard(entry(10))
