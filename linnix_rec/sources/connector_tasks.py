@@ -1,19 +1,19 @@
 """Follows every task through the process connector's messages, in the order of arrival. Knows no socket.
 
 A message names thread ids, no start: an identity is made here. Who is born in a message started when that
-was made; who was there before started when /proc says, to a clock tick. Whoever acts and is not known, as
-his birth was lost, has no start (0 here, null in a capture).
+was made; who was there before started when /proc says, to a clock tick. Who acts and is not known, as the
+birth was lost, has no start (0 here, null in a capture).
 
 Where the kernel makes messages (kernel/fork.c, kernel/exit.c, fs/exec.c), from 5.15 to 6.18:
 
     fork  by the forker, before the new task first runs: it stands before all that the new task does
     exec  by the task itself, before its new program runs
     exit  by the task itself, but behind exit_notify(): by then its parent may have reaped it, another task
-          may have its thread id, or a thread that execs its place
+          may have its thread id, or a thread that calls exec its place
 
-So a thread id can be born anew before the exit of its last holder: that one is then *leaving*, and the next
-exit of that thread id is his. A fork names the new task's real parent: that is who forked a process (but
-with CLONE_PARENT), and not who made a thread, which is known where the process had one thread only.
+So a thread id can be born anew before the exit of its last holder is told: that one is then *leaving*, and
+the next exit of that thread id is its. A fork names the new task's real parent: that is who forked a process
+(but with CLONE_PARENT), and not who made a thread, which is known where the process had one thread only.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
