@@ -219,7 +219,8 @@ def memory_bytes(document: CaptureDocument) -> int:
 def channel_options(channel: str, total_bytes: int, cpus: int) -> tuple[str, ...]:
     """Give the options of `record` for a channel of about so many bytes in all.
 
-    A perf buffer is a power of two for each CPU: the largest that keeps within the total.
+    A perf buffer is a power of two for each CPU: the largest that keeps within the total. Of a socket the
+    kernel takes twice what it is asked for (socket(7): SO_RCVBUF).
     """
     options = CHANNELS[channel]
     if "sequencer" in options:
@@ -227,6 +228,8 @@ def channel_options(channel: str, total_bytes: int, cpus: int) -> tuple[str, ...
     if "perf" in options:
         a_cpu = max(1, total_bytes // cpus)
         total_bytes = 1 << (a_cpu.bit_length() - 1)
+    if "connector" in options:
+        total_bytes //= 2
     return (*options, "--size", str(total_bytes))
 
 

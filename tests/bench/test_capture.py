@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def test_the_share_that_is_missing_is_of_what_was_made() -> None:
         ("perf", 1 << 20, 2, ("--source", "perf", "--size", "524288")),
         ("perf", 1 << 20, 6, ("--source", "perf", "--size", "131072")),
         ("perf, as read", 1 << 20, 1, ("--source", "perf", "--merge", "none", "--size", "1048576")),
-        ("connector", 212_992, 2, ("--source", "connector", "--size", "212992")),
+        ("connector", 212_992, 2, ("--source", "connector", "--size", "106496")),
     ],
 )
 def test_all_channels_get_the_same_memory(
@@ -110,6 +111,30 @@ def test_a_directory_with_something_in_it_is_not_kept_in(tmp_path: Path) -> None
     (tmp_path / "mine").touch()
     with pytest.raises(LinnixRecError, match="is not empty: name a new directory"):
         next(experiment.measure(1, lambda _line: None, keep=tmp_path))
+
+
+@pytest.mark.kernel
+def test_a_storm_that_is_recorded_is_captured_with_what_the_kernel_counts(tmp_path: Path) -> None:
+    storm = (sys.executable, "-m", "linnix_rec.bench.storm", "--workers", "2", "--forks", "300")
+    path = tmp_path / "a.lrec"
+    record = (
+        sys.executable,
+        "-m",
+        "linnix_rec",
+        "record",
+        "-q",
+        "-a",
+        "--ring-slots",
+        "65536",
+        "-o",
+        str(path),
+        "--",
+    )
+    found = experiment.attempt(record, storm, path)
+    assert (found.problem, found.said_lost, found.inversions, found.memory_bytes) == ("", 0, 0, 8 << 20)
+    assert found.storm is not None
+    # Each fork and exit of the workers' children is there; of others' one may stand at the edge.
+    assert 2 * 300 <= found.captured <= found.storm.events
 
 
 def test_a_recorder_that_refuses_is_the_attempt_s_problem() -> None:
