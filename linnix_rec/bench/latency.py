@@ -22,7 +22,7 @@ from linnix_rec.capture.schema import EXEC, EXIT, FORK
 from linnix_rec.errors import LinnixRecError
 from linnix_rec.session import clock
 from linnix_rec.session.opening import new_decoder, open_source
-from linnix_rec.session.recording import READ_TICKETS, idle_seconds
+from linnix_rec.session.recording import IDLE_SECONDS, READ_TICKETS, idle_seconds
 from linnix_rec.session.request import ChannelOptions, Request
 from linnix_rec.sources.source import Source
 
@@ -49,7 +49,7 @@ class Way:
     @property
     def poll(self) -> str:
         poll = self.options.poll
-        return f"{poll} ms" if poll and poll.isdigit() else poll or "when idle"
+        return f"{poll} ms" if poll and poll.isdigit() else poll or "default"
 
     @property
     def name(self) -> str:
@@ -141,8 +141,9 @@ def measure(
 
 COLUMNS: Final = ("channel", "wake-up", "poll", "p50", "p99", "max", "reader's CPU", "events", "lost")
 _NOTES: Final = (
-    "From the time in the event to its row in Python. `when idle`: as record does it unless told, see there.",
-    "perf is merged by time, or not at all; held back for that is what another buffer could still undercut.",
+    f"From the time in the event to its row in Python. default, and at most epoll: {IDLE_SECONDS:g} s.",
+    "adaptive: the ring buffer wakes a reader that has caught up, a perf buffer one when it is half full.",
+    "perf, time: what is merged by time is held back for one reading.",
 )
 
 
@@ -204,8 +205,9 @@ class Reader:
         for _ in range(_LAST_READINGS):  # what came before
             self._read()
         self._latencies.clear()
-        lost, began_ns, began_cpu = self._source.lost, clock.boot_ns(), time.thread_time()
+        lost = self._source.lost
         running = subprocess.Popen(load, stdout=subprocess.DEVNULL)
+        began_ns, began_cpu = clock.boot_ns(), time.thread_time()  # to start it kept us from reading
         pidfd = os.pidfd_open(running.pid)
         try:
             self._selector.register(pidfd, selectors.EVENT_READ)
