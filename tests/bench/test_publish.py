@@ -2,12 +2,14 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from linnix_rec.bench import publisher
 from linnix_rec.bench.publish import CHANNELS, LIMIT, SEQUENCER, SUBMIT, costs, cpu_counts, ratios, rounds
 from linnix_rec.bench.publisher import EVENTS_MAX, Publisher, Turn, events_a_cpu
 from linnix_rec.bench.tables import Figure
+from linnix_rec.bpf.dtype import struct_dtype
 from linnix_rec.bpf.errors import ProgramRefusedError
 from linnix_rec.errors import RecordingError
 
@@ -81,3 +83,30 @@ def test_every_channel_hands_over_on_all_cpus_at_once() -> None:
             assert len(turn.taken_ns) == len(cpus)
             assert min(turn.taken_ns) > 0
         assert rounds(ready, cpus[:1], 1)[0].keys() == {channel.name for channel in CHANNELS}
+
+
+@pytest.mark.kernel
+def test_what_is_measured_is_really_handed_over() -> None:
+    """All tickets of the last lap are ready; of a record there are its bytes in the buffers, no more."""
+    cpus, slots = sorted(os.sched_getaffinity(0)), 2 * MIB // 128
+    with Publisher(2 * MIB, cpus) as ready:
+        ringbuf, *perfbufs = ready._channels
+        for channel, of_channels, record_bytes in (
+            ("ringbuf_submit", [ringbuf], 8 + 128),
+            ("perfbuf_output_1", perfbufs, 16 + 128),
+        ):
+            written = sum(int(each._written[0]) for each in of_channels)
+            events = ready.turn(channel, 1, cpus).events * len(cpus)
+            written = sum(int(each._written[0]) for each in of_channels) - written
+            assert written % record_bytes == 0
+            assert written >= events * record_bytes
+
+        events = ready.turn("sequencer_1", 1, cpus).events * len(cpus)
+        loaded = ready._object
+        stamps = np.frombuffer(loaded.maps["ring"].map_memory(), struct_dtype(loaded.spec.btf, "slot"))[
+            "stamp"
+        ]
+        issued = int(ready._variables._words["next_ticket"][0])
+        assert issued >= events
+        tickets = np.arange(max(0, issued - slots), issued, dtype=np.uint64)
+        assert (stamps[tickets % slots] == 2 * tickets + 2).all()
