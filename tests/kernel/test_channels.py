@@ -54,14 +54,16 @@ class Channelled:
     """A tree's life through one channel."""
 
     rows: list[Row] = field(default_factory=list)
+    readings: list[int] = field(default_factory=list)  # rows of each
     accounts: Accounts | None = None
     lag: int = 0
 
-    def take(self, source: Source, *, final: bool = False) -> int:
+    def take(self, source: Source, limit: int, *, final: bool = False) -> int:
         before = len(self.rows)
-        for batch in source.read(1 << 14, final=final):
+        for batch in source.read(limit, final=final):
             self.rows += batch.to_pylist()
-        return len(self.rows) - before
+        self.readings.append(len(self.rows) - before)
+        return self.readings[-1]
 
     def of(self, kind: str) -> list[Row]:
         return [row for row in self.rows if row["kind"] == kind]
@@ -88,6 +90,7 @@ def channelled(
     script: str,
     *,
     reading: bool = True,
+    limit: int = 1 << 14,
 ) -> Channelled:
     """All that a shell does that runs `script`; not `reading`: only read once it has ended."""
     what = Channelled()
@@ -105,12 +108,12 @@ def channelled(
         wait_until(
             lambda: bool(ended.poll(0)),
             "for the shell to end",
-            meanwhile=lambda: what.take(source) if reading else None,
+            meanwhile=lambda: what.take(source, limit) if reading else None,
         )
         source.detach()
         while source.lag:
-            assert what.take(source, final=True)
-        what.take(source, final=True)
+            assert what.take(source, limit, final=True)
+        what.take(source, limit, final=True)
         what.accounts, what.lag = source.accounts(), source.lag
     os.close(pidfd)
     return what
@@ -182,6 +185,39 @@ def test_a_full_perf_buffer_tells_on_which_cpu_and_the_kernel_counts_the_same(
     online = os.sched_getaffinity(0)
     assert {row["cpu"] for row in what.of("gap")[:-1]} <= online
     assert {row["cpu"] for row in what.of("gap")} & online
+
+
+@CHANNELS
+def test_a_reading_gives_as_much_as_was_asked_for_whichever_cpu_has_it(
+    open_channel: Callable[..., Source],
+    start_process: Callable[..., subprocess.Popen[bytes]],
+    programs: Path,
+) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    script = f"taskset -c {cpu} {programs / 'vfork_storm'} 2000; exit 0"
+    what = channelled(open_channel(ROOMY), start_process, script, reading=False, limit=1000)
+    adds_up(what)
+    assert len(what.rows) > 4000
+    assert min(what.readings[:3]) >= 900
+
+
+def test_perf_buffers_that_are_merged_come_by_time(
+    start_process: Callable[..., subprocess.Popen[bytes]], programs: Path
+) -> None:
+    """However little is read at once, and though one buffer holds far more than another."""
+    cpus = sorted(os.sched_getaffinity(0))
+    storms = " & ".join(
+        f"taskset -c {cpu} {programs / 'vfork_storm'} {500 * count}" for count, cpu in enumerate(cpus[:4], 1)
+    )
+    what = channelled(open_perf(ROOMY), start_process, f"{storms} & wait; exit 0", reading=False, limit=100)
+    adds_up(what)
+    assert len({row["cpu"] for row in what.rows}) >= min(len(cpus), 2)
+    latest: dict[int, int] = {}  # a CPU's own order is kept, whatever its times
+    times = []
+    for row in what.rows:
+        latest[row["cpu"]] = max(latest.get(row["cpu"], 0), row["boot_ns"])
+        times.append(latest[row["cpu"]])
+    assert times == sorted(times)
 
 
 @CHANNELS
