@@ -97,8 +97,8 @@ samples: $(CAN_RUN) ## Record the captures in samples/ again (root, BTF)
 plots: $(CAN_DEVELOP) ## Draw benchmarks/results.json into benchmarks/plots/
 	$(BIN)/python -m linnix_rec.bench.plots
 
-bench: $(CAN_RUN) ## Measure speed, loss and cost into benchmarks/results.json (root, BTF, stress-ng); WHAT="figures capture"
-	$(BIN)/python -m linnix_rec.bench $(WHAT)
+bench: $(CAN_RUN) ## Measure speed, loss and cost into benchmarks/results.json (root, BTF, stress-ng); WHAT="capture" RUNS=1
+	$(BIN)/python -m linnix_rec.bench $(WHAT) $(if $(RUNS),--runs $(RUNS))
 
 dist: $(CAN_DEVELOP) ## Build the sdist, and the wheel from it, into dist/
 	rm -rf dist

@@ -25,11 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure; gives the exit status. A missed target is no failure: its line says so."""
     parser = argparse.ArgumentParser(prog="python -m linnix_rec.bench")
     parser.add_argument("what", nargs="*", choices=[FIGURES, *DEFAULT_RUNS, []])
-    wanted = parser.parse_args(arguments).what or [FIGURES, *DEFAULT_RUNS]
+    parser.add_argument("--runs", type=int, help="of each measurement's tables; else as it has by default")
+    given = parser.parse_args(arguments)
+    wanted = given.what or [FIGURES, *DEFAULT_RUNS]
     try:
         require_recording()
         for what in wanted:
-            write_results(_figures() if what == FIGURES else {"tables": {what: _tables(what)}})
+            write_results(_figures() if what == FIGURES else {"tables": {what: _tables(what, given.runs)}})
     except LinnixRecError as error:
         sys.stderr.write(f"bench: error: {error}\n")
         return error.exit_status
@@ -52,9 +54,9 @@ def _figures() -> dict[str, Any]:
     return {**describe(), FIGURES: results}
 
 
-def _tables(what: str) -> dict[str, Any]:
+def _tables(what: str, runs: int | None) -> dict[str, Any]:
     tables: list[Table] = []
-    for table in measure(what, None, _say):
+    for table in measure(what, runs, _say):
         tables.append(table)
         for line in lines(table):
             _say(line)

@@ -82,7 +82,7 @@ def measure(
     tell: Tell,
     *,
     workers: Sequence[int] = (2, 8, 32),
-    forks: int = 50_000,
+    forks: int = 20_000,
     sizes: str = "all",
     keep: Path | None = None,
 ) -> Iterator[Table]:

@@ -5,9 +5,10 @@ Each is a module of `linnix_rec.bench`, imported only when it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -111,8 +112,8 @@ def publish(**options: Any) -> None:
     help="How many processes fork at once; a row each.",
 )  # fmt: skip
 @click.option(
-    "--forks", type=click.IntRange(1, FORKS_MAX), default=50_000, show_default=True, metavar="N",
-    help="How many forks all workers make together.",
+    "--forks", type=click.IntRange(1, FORKS_MAX), default=20_000, show_default=True, metavar="N",
+    help="How many forks all workers make together; the paper has 50000.",
 )  # fmt: skip
 @click.option(
     "--sizes", type=click.Choice(["paper", "equal", "sweep", "all"]), default="all", show_default=True,
@@ -209,17 +210,33 @@ def _measure(
         machine.require_recording()
     tables: list[Table] = []
     told: list[str] = []
-    for table in measurements.measure(what, runs, _progress(), **options):
-        if form == "text":
-            lines = _lines(table, first=not tables, terminal=output is None)
-            told.extend(lines)
-            if output is None:
-                reading.write_lines(lines, live=True)
-        tables.append(table)
+    with _tidy_death():
+        for table in measurements.measure(what, runs, _progress(), **options):
+            if form == "text":
+                lines = _lines(table, first=not tables, terminal=output is None)
+                told.extend(lines)
+                if output is None:
+                    reading.write_lines(lines, live=True)
+            tables.append(table)
     if form == "json":
         reading.write_lines([json.dumps(measurements.document(what, tables), indent=2)], output)
     elif output is not None:
         reading.write_lines(told, output)
+
+
+@contextmanager
+def _tidy_death() -> Iterator[None]:
+    """Die of SIGTERM as of Ctrl-C meanwhile: what was started is ended on the way out."""
+    import signal
+
+    def leave(number: int, _frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _lines(table: Table, *, first: bool, terminal: bool) -> list[str]:
