@@ -54,19 +54,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory with every `tests/programs/*.c`, compiled once and named without its `.c`."""
+    """The directory with every `tests/programs/*.c`, compiled once and named without its `.c`.
+
+    LINNIX_REC_PROGRAMS names one where they are compiled already.
+    """
+    if "LINNIX_REC_PROGRAMS" in os.environ:
+        return Path(os.environ["LINNIX_REC_PROGRAMS"])
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         if REQUIRE_KERNEL:
             pytest.fail("LINNIX_REC_REQUIRE_KERNEL=1, but there is no C compiler", pytrace=False)
         pytest.skip("no C compiler for tests/programs")
     built = tmp_path_factory.mktemp("programs")
+    compile_programs(compiler, built)
+    return built
+
+
+def compile_programs(compiler: str, built: Path) -> None:
+    """Compile them into a directory."""
     for source in sorted(PROGRAMS.glob("*.c")):
         subprocess.run(
             [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", built / source.stem, source],
             check=True,
         )
-    return built
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.lab.kernels import Kernel, UnavailableError, fetch_kernel
 from tests.lab.results import table, told
 from tests.lab.scale import run_scaled, scale_table
-from tests.lab.suite import CHECKOUT, NothingToRunError, Suite, collect, run_suite
+from tests.lab.suite import CHECKOUT, NothingToRunError, Suite, collect, provide_programs, run_suite
 from tests.lab.tools import provide_tools
 
 CACHE = CHECKOUT / "build" / "lab"
@@ -49,7 +49,7 @@ def suite(kernels: dict[str, Kernel], chosen: argparse.Namespace, tests: list[st
     """Run the kernel tests in a guest of each kernel, all guests at once, and print how they went."""
     host = collect(tests)
     (cpus,) = chosen.cpus
-    wanted = Suite(tuple(tests), cpus, 60 * chosen.minutes)
+    wanted = Suite(tuple(tests), provide_programs(CACHE), cpus, 60 * chosen.minutes)
 
     rooms = {series: CACHE / f"tests-{series}" for series in kernels}
     for series, room in rooms.items():

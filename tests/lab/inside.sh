@@ -31,6 +31,9 @@ pivot_root . .
 umount -l .
 cd /
 
+# mount(8) has file systems loaded, but nobody loads loop before losetup(8) asks for a device of it.
+modprobe loop || echo "no loop devices: the kernel has no such module" >&2
+
 status=0
 sh /run/lab/command || status=$?
 echo "$status" >/run/lab/status

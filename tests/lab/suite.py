@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
 
+from tests.conftest import compile_programs
 from tests.lab.guest import Ending, Order, run_guests
-from tests.lab.kernels import Kernel
+from tests.lab.kernels import Kernel, UnavailableError
 from tests.lab.results import Results, Run, differences, node_ids, read_junit
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -30,6 +32,7 @@ class Suite:
     """Which tests run in each guest, by pytest's words, and how long a guest may take."""
 
     arguments: tuple[str, ...]
+    programs: Path
     cpus: int
     limit_seconds: float
 
@@ -45,7 +48,18 @@ def collect(arguments: Sequence[str]) -> list[str]:
     return collected
 
 
-def guest_command(arguments: Sequence[str]) -> str:
+def provide_programs(cache: Path) -> Path:
+    """Compile tests/programs here, where that takes a second and not minutes. Raises `UnavailableError`."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise UnavailableError("no C compiler for tests/programs; on Debian: apt-get install gcc libc6-dev")
+    built = cache / "programs"
+    built.mkdir(exist_ok=True)
+    compile_programs(compiler, built)
+    return built
+
+
+def guest_command(arguments: Sequence[str], programs: Path) -> str:
     """The tests as a shell command for a guest; the report and what pytest says go to the shared room."""
     pytest = [
         *(sys.executable, "-m", "pytest", "-v", "--color=no", "-p", "tests.lab.failures", *KERNEL_TESTS),
@@ -54,6 +68,7 @@ def guest_command(arguments: Sequence[str]) -> str:
     return f"""\
 cd {shlex.quote(str(CHECKOUT))}
 export LINNIX_REC_REQUIRE_KERNEL=1 LINNIX_REC_PATIENCE={PATIENCE}
+export LINNIX_REC_PROGRAMS={shlex.quote(str(programs))}
 export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"
 exec {shlex.join(pytest)} >/run/lab/tests 2>&1
 """
@@ -63,7 +78,7 @@ def run_suite(
     kernels: Mapping[str, Kernel], suite: Suite, host: Sequence[str], rooms: Mapping[str, Path], virtme: Path
 ) -> list[Run]:
     """Boot all kernels at once, run the tests in each, and judge what came of them."""
-    command = guest_command(suite.arguments)
+    command = guest_command(suite.arguments, suite.programs)
     orders = [
         Order(kernel, suite.cpus, command, rooms[series], suite.limit_seconds)
         for series, kernel in kernels.items()
