@@ -295,7 +295,8 @@ def _segment_batches(
     path: Path, read: list[str], chosen: _Choice, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     with _open(path) as (file, raw, footer):
-        read = [name for name in read if name in file.schema_arrow.names]
+        there = set(file.schema_arrow.names)
+        read = [name for name in read if name in there]
         leaves, nested = _leaves(file.schema, read)
         seq_column = next(iter(_leaves(file.schema, ["seq"])[0]), -1)
         row_groups = read_row_groups(footer, raw.seek(0, os.SEEK_END))
