@@ -35,6 +35,8 @@ BROKEN_ROWS = {
     "once": mutations.birth_doubled,
     "alive": mutations.exit_dropped,
 }
+CALLS = "wc -l main.c; ./missing; exit 0"
+EVERYTHING = ("--events", "process,syscall,failed-exec", "--prove")
 EVIDENCE = ("--prove", "--witness", "perf", "--witness", "connector")
 
 
@@ -45,6 +47,7 @@ def main() -> None:
         write_project(Path(scratch))
         record("make", ["make", "-s", "-j4"], Path(scratch))
         record("evidence", ["sh", "-c", PIPELINE], Path(scratch), *EVIDENCE)
+        record("syscalls", ["sh", "-c", CALLS], Path(scratch), *EVERYTHING)
     for rule in (*BROKEN_ROWS, "digest", "account"):
         break_rule(rule, SAMPLES / "make.lrec", SAMPLES / f"broken-{rule}.lrec")
     for rule in ("witness", "connector"):
