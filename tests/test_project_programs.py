@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import RECORDING_TIMEOUT_SECONDS
+
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="programs for Linux")
 
 REFUSED_BY_THIS_KERNEL = 77
@@ -16,7 +18,12 @@ REFUSED_BY_THIS_KERNEL = 77
 
 def run(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [program, *arguments], capture_output=True, text=True, errors="replace", timeout=60, check=False
+        [program, *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=RECORDING_TIMEOUT_SECONDS,
+        check=False,
     )
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from linnix_rec.capture.reader import open_capture
 from linnix_rec.proof.verify import verify_capture
+from tests.conftest import RECORDING_TIMEOUT_SECONDS
 from tests.faults.pinned import document_of, is_pinned
 from tests.kernel.conftest import Read, has_begun, wait_until
 
@@ -140,7 +141,7 @@ class Recording:
 
     def end(self) -> str:
         """The recorder's last words, as it fails."""
-        _, complaint = self.recorder.communicate(timeout=60)
+        _, complaint = self.recorder.communicate(timeout=RECORDING_TIMEOUT_SECONDS)
         assert self.recorder.returncode == 125, complaint
         return complaint
 
@@ -201,7 +202,7 @@ def test_a_pinned_recording_loses_nothing_to_a_disk_that_fails(
     resumed = start_linnix_rec("record", "--resume", recording.capture)
     storm.rage(10)
     storm.rage(0)
-    _, complaint = resumed.communicate(timeout=60)
+    _, complaint = resumed.communicate(timeout=RECORDING_TIMEOUT_SECONDS)
     assert resumed.returncode == 0, complaint
     assert_whole(proven(recording.capture), storm)
     assert not is_pinned(pin)
@@ -227,7 +228,7 @@ def test_a_disk_that_fails_as_a_pinned_recording_ends_leaves_the_rest_in_the_rin
     assert f"go on with linnix-rec record --resume {recording.capture}" in complaint
     disk.mend()
     resumed = start_linnix_rec("record", "--resume", recording.capture)
-    _, complaint = resumed.communicate(timeout=60)
+    _, complaint = resumed.communicate(timeout=RECORDING_TIMEOUT_SECONDS)
     assert resumed.returncode == 0, complaint
     assert_whole(proven(recording.capture), storm)
     assert not is_pinned(pin)
@@ -248,11 +249,11 @@ def test_a_last_segment_that_fails_leaves_its_rows_in_the_ring(
     wait_until(lambda: has_begun(capture), "for the recording to begin")
     storm.rage(2)
     storm.rage(0)
-    _, complaint = recorder.communicate(timeout=60)
+    _, complaint = recorder.communicate(timeout=RECORDING_TIMEOUT_SECONDS)
     assert recorder.returncode == 125, complaint
     assert "the disk is full" in complaint
     resumed = start_linnix_rec("record", "--resume", capture)
-    _, complaint = resumed.communicate(timeout=60)
+    _, complaint = resumed.communicate(timeout=RECORDING_TIMEOUT_SECONDS)
     assert resumed.returncode == 0, complaint
     assert_whole(proven(capture), storm)
     assert not is_pinned(pin)

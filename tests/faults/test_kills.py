@@ -24,6 +24,7 @@ from linnix_rec.bpf.descriptor import enable_run_statistics
 from linnix_rec.capture.document import CaptureDocument
 from linnix_rec.capture.reader import Capture, open_capture
 from linnix_rec.proof.verify import verify_capture
+from tests.conftest import PATIENCE, RECORDING_TIMEOUT_SECONDS
 from tests.faults.pinned import Tickets, document_of, is_pinned, reads, run_counts
 from tests.kernel.conftest import has_begun, wait_until
 
@@ -156,7 +157,7 @@ def statistics() -> Iterator[None]:
         yield
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900 * PATIENCE)
 def test_kills_and_resumes_in_a_storm_lose_nothing_and_double_nothing(
     start_linnix_rec: Start,
     pin_name: Callable[[], str],
@@ -175,7 +176,7 @@ def test_kills_and_resumes_in_a_storm_lose_nothing_and_double_nothing(
     recorder = siege.lay(recorder, KILLS, LAPS)
     with run_counts(pin) as ran:
         forks, exits = storm.end()
-        _, complaint = recorder.communicate(timeout=60)
+        _, complaint = recorder.communicate(timeout=RECORDING_TIMEOUT_SECONDS)
     assert recorder.returncode == 0, complaint
     with capsys.disabled():
         sys.stderr.writelines(["\n", *table(siege.kills)])

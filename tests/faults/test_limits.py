@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from linnix_rec.session.cgroups import cgroup2_mount
+from tests.conftest import RECORDING_TIMEOUT_SECONDS
 from tests.faults.pinned import is_pinned
 from tests.kernel.conftest import Read
 
@@ -33,7 +34,7 @@ def limited(tmp_path: Path, pin_name: Callable[[], str]) -> Limited:
             [sys.executable, "-m", "linnix_rec", "record", *pinned, *command],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=RECORDING_TIMEOUT_SECONDS,
             check=False,
             preexec_fn=prepare,
         )

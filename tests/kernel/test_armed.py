@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from linnix_rec.sources.pinned import pin_directory
+from tests.conftest import RECORDING_TIMEOUT_SECONDS
 from tests.faults.pinned import Tickets, is_pinned
 from tests.kernel.conftest import Read, Row, has_begun, wait_until
 
@@ -159,7 +160,7 @@ def test_nobody_can_import_without_bpf(raw: Path, read_back: ReadBack, tmp_path:
     setpriv = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs")
     ended = subprocess.run(
         [*setpriv, sys.executable, "-m", "linnix_rec", "import", raw, "-o", room / "a.lrec"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=RECORDING_TIMEOUT_SECONDS, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert read_back(room / "a.lrec").verdict.proven
@@ -223,7 +224,7 @@ def test_without_zstandard_it_says_what_to_install(
     arguments = (armed.name, "--raw", made) if command == "dump" else (raw, "-o", made)
     ended = subprocess.run(
         [sys.executable, "-c", WITHOUT_ZSTANDARD, command, *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=RECORDING_TIMEOUT_SECONDS, check=False,
     )  # fmt: skip
     assert ended.returncode != 0
     assert ended.stderr == (

@@ -23,12 +23,12 @@ from linnix_rec.proof.inversions import ArrivalCheck
 from linnix_rec.sources.connector_source import ConnectorSource
 from linnix_rec.sources.redact import Redactor
 from tests.conftest import Record
+from tests.kernel.conftest import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.kernel
 
 Row = dict[str, Any]
 READ = 1 << 14
-PATIENCE_SECONDS = 30
 
 
 class Recorded:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from linnix_rec.session.status import Progress, StatusLine, enough_slots
+from tests.conftest import RECORDING_TIMEOUT_SECONDS
 from tests.faults.pinned import Tickets
 from tests.kernel.conftest import Read, has_begun, wait_until
 
@@ -53,7 +54,7 @@ def overloaded(
         missed.append(tickets.issued - before)
         recorder.send_signal(signal.SIGCONT)
     shell.stdin.write(b"go\n")
-    _, complaint = recorder.communicate(timeout=60)
+    _, complaint = recorder.communicate(timeout=RECORDING_TIMEOUT_SECONDS)
     assert recorder.returncode == 0, complaint
     assert min(missed) >= 3 * SLOTS
     return capture, complaint

@@ -13,6 +13,7 @@ import pytest
 
 from linnix_rec.errors import UsageError
 from linnix_rec.sources.pinned import ROOM, pin_directory
+from tests.conftest import RECORDING_TIMEOUT_SECONDS
 from tests.faults.pinned import is_pinned
 from tests.kernel.conftest import Read, has_begun, wait_until
 
@@ -130,7 +131,7 @@ def without_bpffs(script: str, *arguments: str | Path) -> subprocess.CompletedPr
         [*unshare, f"umount -a -t bpf && {script}", sys.executable, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=RECORDING_TIMEOUT_SECONDS,
         check=False,
         stdin=subprocess.DEVNULL,
     )

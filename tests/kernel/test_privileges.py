@@ -19,6 +19,7 @@ import linnix_rec
 from linnix_rec.bpf.host import kernel_version
 from linnix_rec.session.cgroups import cgroup2_mount
 from linnix_rec.session.privileges import Remaining, capabilities_needed_later, held_capabilities
+from tests.conftest import RECORDING_TIMEOUT_SECONDS
 from tests.kernel.conftest import Read, Recorder, some_events, wait_until
 from tests.kernel.test_refusals import open_folder
 
@@ -69,7 +70,12 @@ def nobody(capabilities: str, *arguments: str | Path) -> list[str | Path]:
 
 def run(command: list[str | Path]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=RECORDING_TIMEOUT_SECONDS,
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from linnix_rec.sources.pinned import pin_directory
+from tests.conftest import RECORDING_TIMEOUT_SECONDS
 from tests.faults.pinned import Tickets, document_of, is_pinned, reads
 from tests.kernel.conftest import Read, has_begun, wait_until
 
@@ -95,7 +96,7 @@ StartShell = Callable[[str], Shell]
 
 
 def end_of(recorder: Process) -> tuple[int, str]:
-    _, complaint = recorder.communicate(timeout=60)
+    _, complaint = recorder.communicate(timeout=RECORDING_TIMEOUT_SECONDS)
     return recorder.returncode, complaint
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from linnix_rec.capture.document import CaptureDocument
+from tests.conftest import RECORDING_TIMEOUT_SECONDS
 from tests.kernel.conftest import Read
 
 pytestmark = pytest.mark.kernel
@@ -27,7 +28,7 @@ def linnix_rec(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=RECORDING_TIMEOUT_SECONDS,
     )
 
 
