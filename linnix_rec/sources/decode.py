@@ -23,6 +23,8 @@ TASK_KERNEL_THREAD: Final = 1 << 3
 SYSCALL_COMPAT: Final = 1 << 4
 #: What stands for the number of a syscall that no table has (bpf_obj/slot.h).
 NO_SYSCALL: Final = 0xFFFF
+#: Tells the numbers of another table from the native one's.
+_COMPAT: Final = 1 << 16
 
 #: The kernel's own bits for these (include/linux/sched.h), as the column task_flags has them.
 _PF_EXITING: Final = 0x4
@@ -314,33 +316,32 @@ class Decoder:
             return {}
         valid, syscall = _bits(mask), events["syscall"]
         number = events["status"].astype(np.int32)
-        number[number == NO_SYSCALL] = -1
+        named = mask & (number != NO_SYSCALL)
         arguments = {f"arg{place}": syscall["arguments"][:, place] for place in range(3)}
         return {name: _numbers(values, pa.uint64(), valid) for name, values in arguments.items()} | {
-            "nr": _numbers(number, pa.int32(), valid),
-            "syscall": self._names_of(events, mask),
+            "nr": _numbers(np.where(named, number, np.int32(-1)), pa.int32(), valid),
+            "syscall": self._names_of(number, events["flags"], named),
             "ret": _numbers(syscall["result"], pa.int64(), valid),
             "duration_ns": _numbers(syscall["duration_ns"], pa.uint64(), valid),
         }
 
-    def _names_of(self, events: Slots, mask: Mask) -> pa.Array:
-        """The names of syscalls at the rows of `mask`; null elsewhere, and for a number that no table has."""
-        compat = events["flags"] & SYSCALL_COMPAT != 0
-        number = events["status"].astype(np.int32)
-        there = mask & (number != NO_SYSCALL)
-        codes = np.where(there, number + np.where(compat, 1 << 16, 0), 0).astype(np.int32)
-        counts = np.bincount(codes[there], minlength=1)
-        found = np.flatnonzero(counts)
-        places = np.zeros(len(counts), np.int32)
+    def _names_of(self, number: npt.NDArray[np.int32], flags: npt.NDArray[np.uint8], named: Mask) -> pa.Array:
+        """The names of syscalls at the rows of `named`; null elsewhere."""
+        codes = np.where(named, number, np.int32(0))
+        compat = named & (flags & SYSCALL_COMPAT != 0)
+        if compat.any():
+            codes[compat] += _COMPAT
+        found = np.flatnonzero(np.bincount(codes))  # 0 too, perhaps, for want of a name: that costs nothing
+        places = np.zeros(int(found[-1]) + 1, np.int32)
         places[found] = np.arange(len(found), dtype=np.int32)
-        names = [self._name_of(int(code)) for code in found]
+        names = [self._name_of(code) for code in found.tolist()]
         return pa.DictionaryArray.from_arrays(
-            _numbers(places[codes], pa.int32(), _bits(there)), pa.array(names, pa.string()), safe=False
+            _numbers(places[codes], pa.int32(), _bits(named)), pa.array(names, pa.string()), safe=False
         )
 
     def _name_of(self, code: int) -> str:
-        if code >> 16:
-            return f"compat_{code & 0xFFFF}"
+        if code >= _COMPAT:
+            return f"compat_{code - _COMPAT}"
         return self._syscall_names.get(code, f"syscall_{code}")
 
     def _failed_exec(self, events: Slots, mask: Mask) -> dict[str, pa.Array]:
