@@ -55,6 +55,9 @@ def test_each_of_many_calls_is_there_with_what_it_returned(
     account = counted(read)
     assert (account.claimed, account.shed, account.abandoned) == (CALLS, 0, 0)
     assert len(read.of("fork")) == 4
+    (birth,) = (row["seq"] for row in read.of("fork") if born(row) == identity(calls[0]))
+    (death,) = (row["seq"] for row in read.of("exit") if identity(row) == identity(calls[0]))
+    assert birth < calls[0]["seq"] < calls[-1]["seq"] < death
 
 
 def test_what_was_captured_and_shed_is_what_perf_counts(
