@@ -296,7 +296,7 @@ def attach_iterator(program: Program, attach_type: int) -> Link:
 
 
 def run_on_cpu(program: Program, cpu: int) -> int:
-    """Run a raw tracepoint's program once, there and now, attached or not; gives what it returned (Linux 5.10).
+    """Run a raw tracepoint's program once, on that CPU, attached or not; gives what it returned (Linux 5.10).
 
     Preemption is off meanwhile. A thread that is not on that CPU itself has it run in an interrupt there.
     """
