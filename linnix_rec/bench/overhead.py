@@ -35,6 +35,7 @@ from linnix_rec.errors import LinnixRecError
 
 FORKS: Final = 20_000
 NOT_INSTALLED: Final = "not installed"
+FAILED: Final = "failed"
 
 _MB: Final = 1e6
 
@@ -193,7 +194,9 @@ def tracers_table(found: Mapping[str, Runs], bare: Sequence[Storm], plan: Plan) 
     rows: list[tuple[Cell, ...]] = []
     for name, runs in found.items():
         if runs.problem:
-            rows.append((name, runs.problem, *("" for _ in columns[2:])))
+            rows.append(
+                (name, NOT_INSTALLED if runs.problem == NOT_INSTALLED else FAILED, *("" for _ in columns[2:]))
+            )
             continue
         idle = [each.idle.average for each in runs.work if each.idle]
         rows.append(
@@ -218,6 +221,11 @@ def tracers_table(found: Mapping[str, Runs], bare: Sequence[Storm], plan: Plan) 
             f"The storm: {plan.forks:,} forks by {plan.workers} workers. told: of its events.",
             "memory: resident, without the ring. bytes: of the output, by all the events in it.",
             "What a tracer takes inside of the tasks that it traces is in the slowdown alone.",
+            *(
+                f"{name} {FAILED}: {runs.problem}"
+                for name, runs in found.items()
+                if runs.problem not in ("", NOT_INSTALLED)
+            ),
         ),
     )
 

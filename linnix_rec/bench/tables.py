@@ -15,6 +15,7 @@ from typing import Any
 #: Takes a line that says what is being measured now.
 Tell = Callable[[str], None]
 
+_GAP_COLUMNS = 3  # between two columns, as they are drawn
 _PLAIN_COLUMNS = 250  # of a pipe or a file: nothing is cut there
 
 
@@ -71,8 +72,10 @@ def lines(table: Table, *, width: int | None = None, colored: bool = False) -> I
     drawing = Drawing(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for place, column in enumerate(table.columns):
         drawing.add_column(Text(column), justify="right" if _is_of_figures(table, place) else "left")
+    # Where a row is too wide for the terminal, each spread stands below its median.
+    between = "\n" if width and _natural_columns(table) > width else " "
     for row in table.rows:
-        drawing.add_row(*(Text(told(cell)) for cell in row))
+        drawing.add_row(*(Text(told(cell, between)) for cell in row))
     console = Console(
         file=io.StringIO(),
         width=width or _PLAIN_COLUMNS,
@@ -88,14 +91,14 @@ def lines(table: Table, *, width: int | None = None, colored: bool = False) -> I
     yield from (line.rstrip() for line in captured.get().splitlines())
 
 
-def told(cell: Cell) -> str:
-    """Give a cell as text: `54 ns (52 to 60)`, or `54 ns` if there was one value."""
+def told(cell: Cell, between: str = " ") -> str:
+    """Give a cell as text: `54 ns (52 to 60)`, or `54 ns` if all values are one."""
     if isinstance(cell, str):
         return cell
     text = _joined(number(cell.median), cell.unit)
     if cell.least == cell.greatest:
         return text
-    return f"{text} ({number(cell.least)} to {number(cell.greatest)})"
+    return f"{text}{between}({number(cell.least)} to {number(cell.greatest)})"
 
 
 def number(value: float) -> str:
@@ -141,6 +144,15 @@ def _joined(text: str, unit: str) -> str:
     if not unit:
         return text
     return f"{text}%" if unit == "%" else f"{text} {unit}"
+
+
+def _natural_columns(table: Table) -> int:
+    """How wide the table is if no cell is broken."""
+    widths = (
+        max(len(text) for text in (table.columns[place], *(told(row[place]) for row in table.rows)))
+        for place in range(len(table.columns))
+    )
+    return sum(width + _GAP_COLUMNS for width in widths) - _GAP_COLUMNS
 
 
 def _is_of_figures(table: Table, place: int) -> bool:

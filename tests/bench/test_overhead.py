@@ -41,15 +41,17 @@ def test_a_tracer_s_row_has_its_slowdown_and_its_bytes_an_event() -> None:
         {
             OURS: runs(typical=0.5, seconds=2.2, output_bytes=20_000),
             "bpftrace": Runs(problem="not installed"),
+            "trace-cmd": Runs(problem="Can't enable ftrace"),
         },
         [storm(2.0)],
         PLAN,
     )
-    ours, absent = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
+    ours, absent, failed = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
     assert [told(ours[each]) for each in table.columns] == [
         OURS, "0.25%", "0.5%", "1%", "12 MB", "1.10", "50%", "10 B",
     ]  # fmt: skip
-    assert absent["idle"] == "not installed"
+    assert (absent["idle"], failed["idle"]) == ("not installed", "failed")
+    assert table.notes[-1] == "trace-cmd failed: Can't enable ftrace"
 
 
 def test_the_recorder_s_phases_are_told_with_its_programs_time() -> None:

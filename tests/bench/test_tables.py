@@ -59,6 +59,16 @@ def test_text_has_a_line_a_row_and_says_of_how_many_runs_it_is() -> None:
     ]
 
 
+def test_on_a_narrow_terminal_each_spread_stands_below_its_median() -> None:
+    narrow = list(lines(TABLE, width=40))
+    assert narrow[3:6] == [
+        "sequencer          54 ns        90 ns",
+        "            (52.2 to 60)   (88 to 91)",
+        "perf               71 ns     not here",
+    ]
+    assert max(map(len, narrow)) <= 40
+
+
 def test_text_is_coloured_only_if_wanted() -> None:
     assert not any("\x1b" in line for line in lines(TABLE, width=60))
     assert any("\x1b" in line for line in lines(TABLE, width=60, colored=True))
