@@ -133,10 +133,13 @@ def capture(**options: Any) -> None:
     _measure("capture", **options)
 
 
-@command.command(short_help="How fast the ring is read.")
+@command.command(short_help="How fast channels are read.")
 @_common
 def drain(**options: Any) -> None:
-    """Measure draining and decoding of a ring full of real events, on one core."""
+    """Measure draining and decoding of full channels, on one core: the sequencer's and the ring buffer's.
+
+    Beside ours stands a reader of the ring buffer in C on libbpf, if gcc and libbpf-dev are installed.
+    """
     _measure("drain", **options)
 
 
@@ -185,7 +188,10 @@ def overhead(**options: Any) -> None:
 @command.command(short_help="What huge pages and prefaulting do to the ring.")
 @_common
 def hugepages(**options: Any) -> None:
-    """Look at the ring's mapping with MADV_HUGEPAGE and with prefaulting: page sizes, page faults, speed."""
+    """Look at the ring's mapping with MADV_HUGEPAGE and with prefaulting: page sizes, page faults, speed.
+
+    And count the system calls of draining it.
+    """
     _measure("hugepages", **options)
 
 
