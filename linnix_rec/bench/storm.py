@@ -84,13 +84,19 @@ def shares(forks: int, workers: int) -> list[int]:
 
 
 class Workers:
-    """Processes that stand ready to fork; `go` lets them all fork at once and waits for their end."""
+    """Processes that stand ready to fork; `go` lets them all fork at once and waits for their end.
+
+    Should this process die before, so do they. Raises LinnixRecError if there may not be so many.
+    """
 
     def __init__(self, count: int, forks: int) -> None:
         gate, self._open = os.pipe()
-        self._pids = []
+        self._pids: list[int] = []
         for share in shares(forks, count):
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                raise LinnixRecError(f"can't start {count} workers: {error.strerror}") from error
             if pid == 0:
                 os.close(self._open)
                 _work(gate, share)
@@ -99,6 +105,7 @@ class Workers:
 
     def go(self) -> None:
         """Open the gate. Raises LinnixRecError if a worker failed."""
+        os.write(self._open, bytes(len(self._pids)))
         os.close(self._open)
         failed = [pid for pid in self._pids if os.waitpid(pid, 0)[1]]
         if failed:
@@ -112,10 +119,10 @@ def _work(gate: int, forks: int) -> None:
     status = 1
     try:
         make = _births()
-        os.read(gate, 1)
-        for _ in range(forks):
-            os.waitpid(make(), 0)
-        status = 0
+        if os.read(gate, 1):
+            for _ in range(forks):
+                os.waitpid(make(), 0)
+            status = 0
     finally:
         os._exit(status)
 
@@ -147,8 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--forks", type=int, default=0)
     parser.add_argument("command", nargs="*", help="a load to run in the place of our own workers")
     given = parser.parse_args(arguments)
-    load = _command(given.command) if given.command else Workers(given.workers, given.forks).go
     try:
+        load = _command(given.command) if given.command else Workers(given.workers, given.forks).go
         made = storm(load)
     except LinnixRecError as error:
         sys.stderr.write(f"error: {error}\n")

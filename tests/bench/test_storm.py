@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-from linnix_rec.bench.storm import Storm, parse, shares
+from linnix_rec.bench.storm import Storm, Workers, parse, shares
 
 
 def test_shares_are_even_and_make_all_forks() -> None:
@@ -49,6 +50,23 @@ def test_any_command_may_be_the_load_and_its_failure_is_said() -> None:
     failed = run("false")
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr == "error: the load failed: false ended with status 1\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes of Linux")
+def test_workers_that_nobody_lets_go_end_without_a_fork() -> None:
+    reading, writing = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        status = 1
+        try:
+            Workers(2, 1000)  # each holds the pipe's end
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    assert os.waitpid(parent, 0)[1] == 0
+    assert os.read(reading, 1) == b""
+    os.close(reading)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
