@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from linnix_rec.capture import reader
 from linnix_rec.capture.document import CaptureDocument
+from linnix_rec.capture.schema import WIDE_SCHEMA
 from linnix_rec.errors import IncompleteCaptureWarning
 from linnix_rec.proof.evidence import capture_digest, parse_digest
 from linnix_rec.proof.verdict import Verdict
@@ -56,10 +57,11 @@ class Capture:
     ) -> pa.Table:
         """Give events in the kernel's order: of these kinds, from first_seq (included) to end_seq (not).
 
-        Columns are those of `linnix_rec.capture.schema.EVENT_SCHEMA`. Raises UnreadableCaptureError.
+        Columns are those of `linnix_rec.capture.schema.EVENT_SCHEMA`, or of `WIDE_SCHEMA` there if the capture
+        has syscalls or failed execs. Raises UnreadableCaptureError.
         """
         schema = self._capture.schema
-        wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+        wanted = schema if columns is None else pa.schema([WIDE_SCHEMA.field(name) for name in columns])
         batches = self._capture.batches(columns, kinds=kinds, first_seq=first_seq, end_seq=end_seq)
         return pa.Table.from_batches(list(batches), wanted).unify_dictionaries()
 

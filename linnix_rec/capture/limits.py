@@ -22,7 +22,7 @@ DOCUMENT_STRING_CHARACTERS: Final = 1 << 18
 FOOTER_BYTES: Final = 1 << 20
 #: A million events with the longest arguments are 60 row groups.
 ROW_GROUPS: Final = 128
-#: The schema has 38.
+#: The schema has 38, with syscalls 46.
 COLUMNS: Final = 128
 #: Elements of any list in the footer: row groups, and the schema's elements (columns, and two more for argv).
 FOOTER_LIST: Final = 256
