@@ -57,7 +57,7 @@ class Capture:
     ) -> pa.Table:
         """Give events in the kernel's order: of these kinds, from first_seq (included) to end_seq (not).
 
-        Columns are those of `linnix_rec.capture.schema.EVENT_SCHEMA`, or of `WIDE_SCHEMA` there if the capture
+        Columns are those of `linnix_rec.capture.schema.EVENT_SCHEMA`, or of `WIDE_SCHEMA` if the capture
         has syscalls or failed execs. Raises UnreadableCaptureError.
         """
         schema = self._capture.schema
