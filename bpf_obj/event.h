@@ -76,13 +76,14 @@ static ALWAYS_INLINE void describe_exit(struct slot *slot, struct task_struct *t
 	measure(&slot->usage, task);
 }
 
+/* The flags last: who is not exiting by them has its exit, if any, after this event's time, too. */
 static ALWAYS_INLINE void describe_task(struct slot *slot, struct task_struct *task)
 {
-	u8 flags = task->flags & PF_EXITING ? TASK_EXITING : 0;
+	u32 flags;
 
-	if (task->flags & PF_KTHREAD)
-		flags |= TASK_KERNEL_THREAD;
-	describe(slot, task, KIND_TASK, 1, flags);
+	describe(slot, task, KIND_TASK, 1, 0);
+	flags = task->flags;
+	slot->flags = (flags & PF_EXITING ? TASK_EXITING : 0) | (flags & PF_KTHREAD ? TASK_KERNEL_THREAD : 0);
 	slot->status = task->exit_state;
 	measure(&slot->usage, task);
 }

@@ -12,6 +12,8 @@
  *            2t+1   ticket t is being written
  *            2t+2   ticket t is ready
  *
+ * In a record of the ring buffer the stamp is how many events that CPU had lost before; in perf's it is 0.
+ *
  * No producer ever waits. A slot has at most one owner at a time, because taking it is a
  * compare-and-swap from an even stamp: a producer that finds another owner, or the mark of a later
  * ticket, abandons its event. So a slot never holds a mix of two events, even if a producer was

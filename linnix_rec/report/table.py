@@ -168,9 +168,10 @@ def _failed_exec_detail(event: Event) -> str:
 def _gap_detail(event: Event) -> str:
     reason = event.get("reason", "")
     why = _GAP_REASONS.get(reason) or printable(reason)
-    # Only a channel without tickets drops; of the process connector these are messages.
-    unit = "event" if reason == "dropped" else "ticket"
-    return f"{words.counted(event.get('lost', 0), unit)} lost ({why})"
+    lost = event.get("lost", 0)
+    # Dropped are events, but by the process connector messages, which a row can't tell.
+    told = f"{lost:,}" if reason == "dropped" else words.counted(lost, "ticket")
+    return f"{told} lost ({why})"
 
 
 _DETAILS: Final = {

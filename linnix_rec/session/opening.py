@@ -56,15 +56,14 @@ def open_source(request: Request, decoder: Decoder) -> Source:
 
 def _only_the_connector_works() -> bool:
     from linnix_rec.bpf.btf import read_vmlinux
-    from linnix_rec.bpf.host import CAP_NET_ADMIN, read_host, requirements
+    from linnix_rec.bpf.host import read_host, requirements
+    from linnix_rec.sources.connector_offer import connector_line
 
     try:
-        host = read_host(read_vmlinux())
+        found = requirements(read_host(read_vmlinux()))
     except RecordingError as error:
-        host = read_host(None, str(error))
-    lacking = any(requirement.required and not requirement.met for requirement in requirements(host))
-    ours = not host.user_namespace and not host.pid_namespace and host.connector
-    return lacking and ours and bool(host.capabilities >> CAP_NET_ADMIN & 1)
+        found = requirements(read_host(None, str(error)))
+    return any(line.required and not line.met for line in found) and connector_line(found).met
 
 
 def _open(request: Request, decoder: Decoder) -> Source:

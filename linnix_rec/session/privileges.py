@@ -48,6 +48,7 @@ class Capability(enum.IntEnum):
     CAP_KILL = 5
     CAP_SETPCAP = 8
     CAP_NET_ADMIN = 12
+    CAP_SYS_PTRACE = 19
     CAP_SYS_ADMIN = 21
     CAP_BPF = 39
 
@@ -64,6 +65,7 @@ class Remaining:
     has_command: signals are passed on to a command, which may change its user
     cgroup2: paths of cgroups are looked up by id
     connector: it listens to the kernel's process connector
+    looks_up_files: which file a process runs is read in /proc
     for_directory, for_modules: with which capability alone the capture's directory can be written, and
         the interpreter's modules read; None if none is needed, or none helps
     """
@@ -73,6 +75,7 @@ class Remaining:
     has_command: bool = False
     cgroup2: bool = False
     connector: bool = False
+    looks_up_files: bool = False
     for_directory: Capability | None = None
     for_modules: Capability | None = None
 
@@ -106,6 +109,8 @@ def capabilities_needed_later(remaining: Remaining, held: Collection[Capability]
         needed[bpf] = "before Linux 5.19 every bpf(2) command may need it"
     if remaining.connector and remaining.kernel < (6, 6):
         needed[Capability.CAP_NET_ADMIN] = "before Linux 6.6 the process connector can't be let go without"
+    if remaining.looks_up_files:
+        needed[Capability.CAP_SYS_PTRACE] = "/proc does not say which file a process runs without"
     return {capability: why for capability, why in needed.items() if capability in held}
 
 
@@ -116,6 +121,7 @@ def look_ahead(
     has_command: bool,
     cgroup2: bool,
     connector: bool = False,
+    looks_up_files: bool = False,
 ) -> Remaining:
     """Find out what this recording will need, trying it where it depends on files.
 
@@ -129,6 +135,7 @@ def look_ahead(
         has_command=has_command,
         cgroup2=cgroup2,
         connector=connector,
+        looks_up_files=looks_up_files,
         for_directory=bypass_needed([directory, directory.absolute().parent], os.R_OK | os.W_OK | os.X_OK),
         for_modules=bypass_needed(map(Path, sys.path), os.R_OK | os.X_OK),
     )

@@ -119,7 +119,8 @@ def _record(request: Request, command: Command | None, root: Followed | None) ->
         try:
             evidence.open()
             writer = begin(request, directory, source, evidence, root)
-            for remark in (*evidence.remarks, *_lower_privileges(request, directory, command)):
+            remarks = (*source.remarks, *evidence.remarks)
+            for remark in (*remarks, *_lower_privileges(request, directory, command)):
                 _tell(remark)
             recording = Recording(request, source, writer, wakeup, evidence)
             outcome = recording.run(command, None if root is None else root.pidfd)
@@ -219,6 +220,7 @@ def _lower_privileges(request: Request, directory: Path, command: Command | None
         has_command=command is not None,
         cgroup2=cgroup2_mount() is not None,
         connector="connector" in (*request.witnesses, request.source),
+        looks_up_files=request.source == "connector",
     )
     dropped = drop_privileges(capabilities_needed_later(remaining, held_capabilities()))
     for name in dropped.threads_beyond:

@@ -133,7 +133,7 @@ class Recording:
             self._list_tasks()
             if self._request.tree_only and not self._source.listed:
                 raise RecordingError(
-                    "this kernel does not show that process to BPF programs, so its tree can't be followed:"
+                    "this kernel does not show us that process, so its tree can't be followed:"
                     " it has ended, or is in another pid namespace, or is protected"
                 )
         if command is not None:

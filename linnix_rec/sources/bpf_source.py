@@ -87,6 +87,7 @@ class BpfSource:
     ring_slots = 0
     largest_lap = 0
     channel: Channel | None = None
+    remarks: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
 
     def __init__(self, loaded: LoadedObject, decoder: Decoder, *, attached_boot_ns: int = 0) -> None:

@@ -18,6 +18,7 @@ class Source(Protocol):
     name: as `--source` has it
     ordered: it numbers events in the kernel, and says of each lost one which number it had
     channel: what capture.json says of one that does not number them
+    remarks: what of it is not as it should be, a line each
     descriptors: readable when something waits; none if it wakes nobody
     realtime_offset_ns: CLOCK_REALTIME - CLOCK_BOOTTIME, as events are given their time by; set anew at will
     attached_boot_ns: T_on: who was born later was seen born
@@ -40,6 +41,9 @@ class Source(Protocol):
     lost: int
     ring_slots: int
     largest_lap: int
+
+    @property
+    def remarks(self) -> tuple[str, ...]: ...
 
     @property
     def attached(self) -> int: ...

@@ -226,7 +226,7 @@ def test_readers_claim_no_order_of_a_source_without_tickets(tmp_path: Path) -> N
     told.gap(3, "dropped")
     path = unnumbered(tmp_path, arrived(told))
     shown = CliRunner().invoke(main, ["show", str(path)]).stdout
-    assert "3 events lost (dropped: the channel had no room for them)" in shown
+    assert "3 lost (dropped: the channel had no room for them)" in shown
     summary = CliRunner().invoke(main, ["show", "--summary", str(path)]).stdout.splitlines()
     assert "lost        3 events in 1 gap: 3 dropped" in summary
     assert (

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from linnix_rec.bpf import btf
+from linnix_rec.bpf.host import Requirement
 from linnix_rec.errors import RecordingError, UsageError
 from linnix_rec.session import opening
 from linnix_rec.session.opening import USES, check_options
 from linnix_rec.session.recording import IDLE_SECONDS, idle_seconds
 from linnix_rec.session.request import ChannelOptions, Request
+from linnix_rec.sources import connector_offer
 
 GIVEN = {"size_bytes": 1 << 20, "wakeup": "none", "poll": "busy", "merge": "none"}
 
@@ -66,17 +69,14 @@ def test_the_connector_is_offered_where_bpf_can_t_work_and_it_could(
     assert ("--source connector" in str(refused.value)) == offered
 
 
-def test_a_host_that_lacks_bpf_and_has_the_connector_is_told_from_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import linnix_rec.bpf.btf
-    import linnix_rec.bpf.host
-
+@pytest.mark.parametrize("listens", [True, False])
+def test_it_is_offered_only_if_it_would_be_heard(listens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_btf() -> None:
         raise RecordingError("no BTF")
 
-    assert not opening._only_the_connector_works() or linnix_rec.bpf.host.read_host(None).btf_bytes is None
-    monkeypatch.setattr(linnix_rec.bpf.btf, "read_vmlinux", no_btf)
-    host = linnix_rec.bpf.host.read_host(None)
-    ours = host.connector and not (host.user_namespace or host.pid_namespace)
-    assert opening._only_the_connector_works() == (ours and bool(host.capabilities >> 12 & 1))
+    def line(_found: object) -> Requirement:
+        return Requirement("--source connector", required=False, met=listens, found="")
+
+    monkeypatch.setattr(btf, "read_vmlinux", no_btf)
+    monkeypatch.setattr(connector_offer, "connector_line", line)
+    assert opening._only_the_connector_works() == listens

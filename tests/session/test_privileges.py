@@ -21,7 +21,7 @@ from linnix_rec.session.privileges import (
     look_ahead,
 )
 
-CHOWN, OVERRIDE, SEARCH, KILL, SETPCAP, NET_ADMIN, SYS_ADMIN, BPF = Capability
+CHOWN, OVERRIDE, SEARCH, KILL, SETPCAP, NET_ADMIN, PTRACE, SYS_ADMIN, BPF = Capability
 ALL = frozenset(Capability)
 NOBODY = 65534
 
@@ -39,6 +39,7 @@ NOBODY = 65534
         (Remaining((6, 18), for_modules=SEARCH), {SEARCH}),
         (Remaining((6, 6), connector=True), set()),
         (Remaining((6, 5), connector=True), {NET_ADMIN}),
+        (Remaining((6, 18), looks_up_files=True), {PTRACE}),
     ],
 )
 def test_only_what_is_used_again_is_kept(remaining: Remaining, kept: set[Capability]) -> None:
@@ -48,7 +49,7 @@ def test_only_what_is_used_again_is_kept(remaining: Remaining, kept: set[Capabil
 
 
 def test_what_is_not_held_is_not_kept() -> None:
-    everything = Remaining((5, 15), True, True, True, True, OVERRIDE, OVERRIDE)
+    everything = Remaining((5, 15), True, True, True, True, True, OVERRIDE, OVERRIDE)
     assert capabilities_needed_later(everything, {BPF}).keys() == {BPF}
     assert capabilities_needed_later(everything, ()) == {}
 
