@@ -99,6 +99,7 @@ plots: $(CAN_DEVELOP) ## Draw benchmarks/results.json into benchmarks/plots/
 
 bench: $(CAN_RUN) ## Measure speed, loss and cost into benchmarks/results.json (root, BTF, stress-ng); WHAT="capture" RUNS=1
 	$(BIN)/python -m linnix_rec.bench $(WHAT) $(if $(RUNS),--runs $(RUNS))
+	$(BIN)/python benchmarks/tell.py
 
 dist: $(CAN_DEVELOP) ## Build the sdist, and the wheel from it, into dist/
 	rm -rf dist
