@@ -16,13 +16,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
+from linnix_rec.bpf.perf_event import TracepointCounter, tracepoint_id
 from linnix_rec.errors import LinnixRecError
+from linnix_rec.session.perf_witness import TRACEPOINTS, online_cpus
 
 _CLONE_VM, _CLONE_VFORK = 0x100, 0x4000  # include/uapi/linux/sched.h
 _CHILD_STACK_BYTES = 1 << 14
+_READINGS = 20
 _PR_SET_NAME = 15  # include/uapi/linux/prctl.h
 
 #: The name of our workers and their children, by which any tracer's output tells them from others.
@@ -34,7 +38,7 @@ class Storm:
     """What one storm was: from `begin_boot_ns` to `end_boot_ns` (ns since boot), on the whole host.
 
     made: events by kind, counted by perf on the tracepoints that recorders hang on
-    complete: no CPU came or went, and no counter missed any time
+    complete: the same CPUs were online at both
     """
 
     made: dict[str, int]
@@ -62,20 +66,61 @@ def parse(text: str) -> Storm:
 
 def storm(load: Callable[[], None]) -> Storm:
     """Run `load` between two readings of the kernel's counters. Raises RecordingError."""
-    from linnix_rec.session.perf_witness import PerfCounters
-
-    counters = PerfCounters()
-    try:
-        # The clock is read inside of the counters' readings: what has its time in between was counted.
-        counters.after_attach()
-        begin_boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    with ExitStack() as held:
+        counters = _counters(held)
+        cpus = online_cpus()
+        before = _read(counters)
         load()
-        end_boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        counters.before_detach()
-        witness = counters.after_detach()
-    finally:
-        counters.close()
-    return Storm(dict(witness.inner), witness.complete, begin_boot_ns, end_boot_ns)
+        after = _read(counters)
+    return Storm(
+        made={kind: after.counts[kind] - before.counts[kind] for kind in counters},
+        complete=cpus == online_cpus(),
+        # What has its time between these was counted, and hardly anything else.
+        begin_boot_ns=before.end_boot_ns,
+        end_boot_ns=after.begin_boot_ns,
+    )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """All counters, read one by one between two times in ns since boot."""
+
+    counts: Mapping[str, int]
+    begin_boot_ns: int
+    end_boot_ns: int
+
+    @property
+    def ns(self) -> int:
+        return self.end_boot_ns - self.begin_boot_ns
+
+
+def _counters(held: ExitStack) -> dict[str, list[TracepointCounter]]:
+    """A counter a kind and CPU, of the tracepoints that recorders hang on."""
+    counters: dict[str, list[TracepointCounter]] = {}
+    for kind, (group, name) in TRACEPOINTS.items():
+        number = tracepoint_id(group, name)
+        counters[kind] = []
+        for cpu in sorted(online_cpus()):
+            counter = TracepointCounter(number, cpu)
+            held.callback(counter.close)
+            counters[kind].append(counter)
+    return counters
+
+
+def _read(counters: Mapping[str, Sequence[TracepointCounter]]) -> _Reading:
+    """Read all counters in one go: of some tries that which took the least time.
+
+    While others run in between, they may act, and some counters tell of it and others do not.
+    """
+    best: _Reading | None = None
+    for _ in range(_READINGS):
+        begin = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        counts = {kind: sum(each.read().count for each in of_kind) for kind, of_kind in counters.items()}
+        reading = _Reading(counts, begin, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        if best is None or reading.ns <= best.ns:
+            best = reading
+    assert best is not None
+    return best
 
 
 def shares(forks: int, workers: int) -> list[int]:
