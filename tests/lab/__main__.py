@@ -24,7 +24,10 @@ UNAVAILABLE = 69  # EX_UNAVAILABLE in sysexits.h
 def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # and the guests with it
     own, tests = split(arguments)
-    chosen = _parser().parse_args(own)
+    parser = _parser()
+    chosen = parser.parse_args(own)
+    if chosen.what == "suite" and len(chosen.cpus) != 1:
+        parser.error("the tests run in guests of one number of CPUs")
     try:
         virtme = provide_tools(CACHE)
         kernels = {series: fetch_kernel(series, CACHE) for series in chosen.kernels}
@@ -37,6 +40,8 @@ def main(arguments: list[str]) -> int:
     except UnavailableError as why:
         print(f"error: {why}", file=sys.stderr)
         return UNAVAILABLE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -50,7 +55,6 @@ def suite(kernels: dict[str, Kernel], chosen: argparse.Namespace, tests: list[st
     host = collect(tests)
     (cpus,) = chosen.cpus
     wanted = Suite(tuple(tests), provide_programs(CACHE), cpus, 60 * chosen.minutes)
-
     rooms = {series: CACHE / f"tests-{series}" for series in kernels}
     for series, room in rooms.items():
         print(f"{series}: {len(host)} tests to run; follow with tail -f {_near(room)}/tests", flush=True)
@@ -77,7 +81,7 @@ def scale(kernels: dict[str, Kernel], chosen: argparse.Namespace, virtme: Path) 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("tests.lab", description=__doc__, allow_abbrev=False)
-    parser.add_argument("what", choices=["suite", "scale"])
+    parser.add_argument("what", choices=["suite", "scale"], help="the kernel tests, or the paper's table")
     parser.add_argument("--kernels", nargs="+", default=["6.1", "6.12"], metavar="SERIES")
     parser.add_argument("--cpus", nargs="+", type=int, default=[8], metavar="N")
     parser.add_argument(

@@ -54,7 +54,7 @@ def provide_programs(cache: Path) -> Path:
     if compiler is None:
         raise UnavailableError("no C compiler for tests/programs; on Debian: apt-get install gcc libc6-dev")
     built = cache / "programs"
-    built.mkdir(exist_ok=True)
+    built.mkdir(parents=True, exist_ok=True)
     compile_programs(compiler, built)
     return built
 
