@@ -22,6 +22,7 @@ from linnix_rec.session import clock
 from linnix_rec.session.request import owner
 from linnix_rec.sources.decode import Decoder
 from linnix_rec.sources.image import begin_of, image_batches
+from linnix_rec.sources.syscalls import syscall_names
 
 #: A birth is traced after the task's start, and the clocks of two CPUs differ by microseconds: who started
 #: so long after the first event has taken a later ticket than it.
@@ -58,6 +59,7 @@ def write_image(
         document.host.page_size_bytes,
         sample.realtime_ns - sample.boot_ns,
         with_argv=document.filter.argv,
+        syscall_names=syscall_names(document.host.machine) if document.filter.is_wide else None,
         redact=redact,
     )
     begun = _begun(image, document, sample, redacted=redact is not None)

@@ -21,7 +21,7 @@ from linnix_rec.session.request import FIRST_SEGMENT_SECONDS, Request, output_pa
 if TYPE_CHECKING:
     from linnix_rec.capture.writer import CaptureWriter
     from linnix_rec.session.evidence import Evidence
-    from linnix_rec.session.recording import Outcome
+    from linnix_rec.session.outcome import Outcome
     from linnix_rec.session.shadow import Shadow
     from linnix_rec.session.wakeup import Wakeup
     from linnix_rec.sources.source import Source
@@ -255,7 +255,7 @@ def _resume(request: Request) -> tuple[int, bool]:
 def _summarize(request: Request, directory: Path, outcome: Outcome) -> None:
     from linnix_rec.session.summary import summary
 
-    if not request.quiet or outcome.lost or outcome.failure:
+    if not request.quiet or outcome.lost or outcome.shed or outcome.failure:
         for line in summary(request, directory, outcome):
             _tell(line)
 
@@ -275,7 +275,7 @@ def _exit_status(request: Request, outcome: Outcome, command: Command | None) ->
     if outcome.failure is not None:
         return outcome.failure.exit_status
     status = _status_of(command)
-    return STATUS_LOSS if request.strict and outcome.lost and status == 0 else status
+    return STATUS_LOSS if request.strict and (outcome.lost or outcome.shed) and status == 0 else status
 
 
 def _tell(line: str) -> None:

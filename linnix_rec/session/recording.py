@@ -4,12 +4,11 @@ import contextlib
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
 
-from linnix_rec.capture.document import FAILURE, CaptureDocument, ClockSample, Stopped
+from linnix_rec.capture.document import FAILURE, ClockSample, Stopped
 from linnix_rec.capture.writer import CaptureWriter
 from linnix_rec.errors import LinnixRecError, RecordingError
 from linnix_rec.session import clock
@@ -17,6 +16,7 @@ from linnix_rec.session.cgroups import CgroupPaths
 from linnix_rec.session.command import Command
 from linnix_rec.session.evidence import Evidence
 from linnix_rec.session.notify import ServiceManager
+from linnix_rec.session.outcome import Outcome, held_by
 from linnix_rec.session.pump import Pump
 from linnix_rec.session.request import Request
 from linnix_rec.session.status import Progress, StatusLine, enough_slots
@@ -26,8 +26,8 @@ from linnix_rec.sources.source import Source
 
 READ_TICKETS: Final = 1 << 14  # at a time: 2 MiB of slots, which fit a core's cache while they are decoded
 IDLE_SECONDS: Final = 0.25
-# A ring is left alone for no longer than half of it takes to fill at this rate.
-PEAK_TICKETS_PER_SECOND: Final = 1 << 20
+# A ring is left alone for no longer than half of it takes to fill at this rate: then syscalls are shed.
+PEAK_TICKETS_PER_SECOND: Final = 1 << 21
 LOOK_UP_SECONDS: Final = 1.0  # from the ring, to the clock and the service manager
 CLOCK_STEP_NS: Final = 1_000_000
 TREE_SECONDS: Final = 0.25  # between two looks at all tasks
@@ -36,28 +36,6 @@ ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PASSED_ON_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 TURN_OVER_SIGNAL: Final = signal.SIGUSR1
 CAUGHT_SIGNALS: Final = (*ENDING_SIGNALS, signal.SIGQUIT, TURN_OVER_SIGNAL)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a recording came to. `failure` is what ended it early, already closed behind it.
-
-    events, kept: rows read from the ring by this and earlier recorders, rows in closed segments
-    lost: tickets that stand in gaps; largest_lap is the longest gap of tickets that were lapped
-    pinned: what the capture lacks is in the ring still, for a later recorder
-    """
-
-    stopped: Stopped
-    seconds: float
-    events: int
-    kept: int
-    lost: int
-    largest_lap: int
-    laps: int
-    live_tasks: int
-    bytes_written: int
-    failure: LinnixRecError | None
-    pinned: bool
 
 
 class Recording:
@@ -90,7 +68,7 @@ class Recording:
         self._largest_lag = writer.document.largest_lag or 0
         self._idle_seconds = idle_seconds(request.channel.poll, source.ring_slots)
         source.realtime_offset_ns = _offset_ns(self._clock)
-        self._before = _held_by(writer.document)
+        self._before = held_by(writer.document)
 
     def run(self, command: Command | None, root_pidfd: int | None) -> Outcome:
         """List the tasks, let the command go, record until the end, close the capture.
@@ -357,28 +335,13 @@ class Recording:
             kept=pruned + sum(segment.rows for segment in document.segments),
             lost=self._before.lost + self._source.lost,
             largest_lap=self._source.largest_lap,
+            shed=document.accounts.shed if document.accounts else 0,
             laps=self._source.issued // self._source.ring_slots if self._source.ring_slots else 0,
             live_tasks=self._live_tasks,
             bytes_written=self._writer.bytes_written,
             failure=failure,
             pinned=self._source.pin is not None,
         )
-
-
-@dataclass(frozen=True)
-class _Held:
-    """What earlier recorders have put into a capture: rows, and tickets in gaps."""
-
-    events: int
-    lost: int
-
-
-def _held_by(document: CaptureDocument) -> _Held:
-    pruned = document.pruned
-    return _Held(
-        sum(segment.rows for segment in document.segments) + (sum(pruned.rows.values()) if pruned else 0),
-        sum(segment.lost for segment in document.segments) + (sum(pruned.lost.values()) if pruned else 0),
-    )
 
 
 def idle_seconds(poll: str | None, ring_slots: int) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from linnix_rec.capture.text import decode_bytes, printable
-from linnix_rec.session.recording import Outcome
+from linnix_rec.session.outcome import Outcome
 from linnix_rec.session.request import Request
 from linnix_rec.session.status import bytes_in_words, enough_slots, seconds_in_words
 
@@ -27,11 +27,14 @@ def summary(request: Request, directory: Path, outcome: Outcome) -> Iterator[str
         laps = f", {outcome.laps:,} laps of the ring" if outcome.laps else ""
         what = {"sequencer": "tickets", "connector": "messages"}.get(request.source, "events")
         loss = f"{outcome.lost:,} {what} lost" if outcome.lost else "nothing lost"
+        shed = f", {outcome.shed:,} syscalls shed" if outcome.shed else ""
         size = bytes_in_words(outcome.bytes_written)
-        yield f"{outcome.events:,} events {in_time}, {loss}{laps}; {size} in {name}"
+        yield f"{outcome.events:,} events {in_time}, {loss}{shed}{laps}; {size} in {name}"
     if outcome.largest_lap:
         enough = enough_slots(request.ring_slots, outcome.largest_lap)
         yield f"the ring was too small for this load: try --ring-slots {enough}"
+    if outcome.shed:
+        yield "syscalls gave way to what processes do: try a larger --ring-slots, or fewer of them by name"
     if outcome.lost and request.source != "sequencer":
         yield "its buffer was too small for this load: try a larger --size, or --source sequencer"
     if request.tree_only and outcome.live_tasks > 0:

@@ -82,6 +82,7 @@ def _asked_otherwise(request: Request, note: Note) -> str:
     pairs = {
         "choice of processes": ((request.mode, request.pid), (begun.mode, root)),
         "--no-argv": (request.argv, begun.argv),
+        "--events": (request.events.asked, begun.events),
         "--redact": (request.redact, note.redact),
     }
     return next((what for what, (asked, noted) in pairs.items() if asked != noted), "")

@@ -40,7 +40,7 @@ def test_the_sequencer_can_t_be_waited_for() -> None:
         ("epoll", 0, IDLE_SECONDS),
         (None, 0, IDLE_SECONDS),
         (None, 1 << 20, IDLE_SECONDS),
-        (None, 1 << 10, (1 << 9) / (1 << 20)),
+        (None, 1 << 10, (1 << 9) / (1 << 21)),
     ],
 )
 def test_an_idle_source_is_left_alone_for_so_long(poll: str | None, ring_slots: int, seconds: float) -> None:

@@ -11,7 +11,7 @@ import pytest
 from linnix_rec.capture.document import Stopped
 from linnix_rec.errors import RecordingError
 from linnix_rec.session import clock, status
-from linnix_rec.session.recording import Outcome
+from linnix_rec.session.outcome import Outcome
 from linnix_rec.session.request import Request
 from linnix_rec.session.status import Progress, StatusLine, bytes_in_words, seconds_in_words
 from linnix_rec.session.summary import summary
