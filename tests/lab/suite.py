@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -20,6 +21,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 # An emulated CPU takes some 20 times as long, and longer when the host has other work.
 PATIENCE = 20
 TEST_SECONDS = 120 * PATIENCE
+# The host's words for which tests there are, which a guest must hear too.
+CHOOSING = ("LINNIX_REC_FAULTS", "LINNIX_REC_KILLS")
 KERNEL_TESTS = ("-m", "kernel", "-p", "no:cacheprovider")
 
 
@@ -65,10 +68,15 @@ def guest_command(arguments: Sequence[str], programs: Path) -> str:
         *(sys.executable, "-m", "pytest", "-v", "--color=no", "-p", "tests.lab.failures", *KERNEL_TESTS),
         *("-o", f"timeout={TEST_SECONDS}", "--junitxml=/run/lab/junit.xml", *arguments),
     ]
+    variables = {
+        **{name: value for name in CHOOSING if (value := os.environ.get(name)) is not None},
+        "LINNIX_REC_REQUIRE_KERNEL": "1",
+        "LINNIX_REC_PATIENCE": str(PATIENCE),
+        "LINNIX_REC_PROGRAMS": str(programs),
+    }
     return f"""\
 cd {shlex.quote(str(CHECKOUT))}
-export LINNIX_REC_REQUIRE_KERNEL=1 LINNIX_REC_PATIENCE={PATIENCE}
-export LINNIX_REC_PROGRAMS={shlex.quote(str(programs))}
+export {shlex.join(f"{name}={value}" for name, value in variables.items())}
 export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"
 exec {shlex.join(pytest)} >/run/lab/tests 2>&1
 """
