@@ -30,7 +30,7 @@ MAN = Path(__file__).resolve().parent
 COMMANDS = (
     *("record", "show", "verify", "replay", "reconcile"),
     *("arm", "armed", "dump", "import", "disarm"),
-    "doctor",
+    *("doctor", "bench"),
 )
 
 _MANUALS = {1: "User Commands", 8: "System Administration"}
@@ -71,9 +71,29 @@ def _command_page(command: click.Command, context: click.Context) -> str:
         f"{PROGRAM}-{context.info_name}",
         _summary(command).rstrip("."),
         [" ".join((_bold(f"{PROGRAM} {context.info_name}"), *pieces))],
-        [*_description(command), *_options(context), *_epilog(command)],
+        [*_description(command), *_subcommands(command, context), *_options(context), *_epilog(command)],
         str(context.info_name),
     )
+
+
+def _subcommands(group: click.Command, context: click.Context) -> Iterator[str]:
+    """A group's commands: what each is and takes, and then what all of them take."""
+    if not isinstance(group, click.Group):
+        return
+    commands = [group.get_command(context, name) for name in group.list_commands(context)]
+    contexts = [click.Context(command, context, command.name) for command in commands if command]
+    options = [_own_options(each) for each in contexts]
+    by_all = set.intersection(*({option.opts[0] for option in own} for own in options))
+    yield ".SH COMMANDS"
+    for each, own in zip(contexts, options, strict=True):
+        command = each.command
+        pieces = (_inline(piece) for piece in command.collect_usage_pieces(each) if piece != "[OPTIONS]")
+        yield " ".join((".SS", f'"{_bold(str(command.name))}', *pieces)) + '"'
+        for lines in _blocks(command.help or ""):
+            yield from _paragraph(lines)
+        yield from _option_items([option for option in own if option.opts[0] not in by_all], each)
+    yield '.SS "All of them take"'
+    yield from _option_items([option for option in options[0] if option.opts[0] in by_all], contexts[0])
 
 
 def _service_page() -> str:
@@ -143,12 +163,23 @@ def _paragraph(lines: list[str]) -> tuple[str, str]:
 
 def _options(context: click.Context) -> Iterator[str]:
     """The command's own options first, then those that every command takes."""
-    common = {option.opts[0] for option in common_options()}
-    options = [option for option in context.command.get_params(context) if isinstance(option, click.Option)]
-    shown = [option for option in options if not option.hidden]
-    shown.sort(key=lambda option: option.opts[0] in common or "--help" in option.opts)
+    own = _own_options(context)
     yield ".SH OPTIONS"
-    for option in shown:
+    yield from _option_items([*own, *(option for option in _shown(context) if option not in own)], context)
+
+
+def _shown(context: click.Context) -> list[click.Option]:
+    options = (each for each in context.command.get_params(context) if isinstance(each, click.Option))
+    return [option for option in options if not option.hidden]
+
+
+def _own_options(context: click.Context) -> list[click.Option]:
+    common = {option.opts[0] for option in common_options()}
+    return [each for each in _shown(context) if each.opts[0] not in common and "--help" not in each.opts]
+
+
+def _option_items(options: list[click.Option], context: click.Context) -> Iterator[str]:
+    for option in options:
         # Older clicks give the names of --help in the order of a set.
         names = ", ".join(_bold(name) for name in sorted(option.opts, key=len))
         if option.secondary_opts:

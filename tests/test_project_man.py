@@ -16,7 +16,7 @@ import pytest
 MAN = Path(__file__).parents[1] / "man"
 PAGES = (
     "linnix-rec",
-    *(f"linnix-rec-{name}" for name in ("record", "show", "verify", "replay", "reconcile", "doctor")),
+    *(f"linnix-rec-{name}" for name in ("record", "show", "verify", "replay", "reconcile", "doctor", "bench")),
 )
 SECTIONS = ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "SEE ALSO")
 

@@ -264,7 +264,7 @@ def test_completion_completes_commands_in_bash() -> None:
         text=True,
         check=False,
     )
-    assert ended.stdout.split() == ["plain,record", "plain,replay"]
+    assert ended.stdout.split() == ["plain,record", "plain,replay", "plain,reconcile"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
