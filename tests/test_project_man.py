@@ -14,10 +14,8 @@ from types import ModuleType
 import pytest
 
 MAN = Path(__file__).parents[1] / "man"
-PAGES = (
-    "linnix-rec",
-    *(f"linnix-rec-{name}" for name in ("record", "show", "verify", "replay", "reconcile", "doctor", "bench")),
-)
+COMMANDS = ("record", "show", "verify", "replay", "reconcile", "doctor", "bench")
+PAGES = ("linnix-rec", *(f"linnix-rec-{name}" for name in COMMANDS))
 SECTIONS = ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "SEE ALSO")
 
 
