@@ -109,9 +109,14 @@ def output_path(request: Request, now: datetime | None = None) -> Path:
 
 
 def utc_name(what: str, now: datetime | None = None) -> Path:
-    """`./WHAT-<UTC time>.lrec`."""
+    """`./WHAT-<UTC time>.lrec`; `-2` and so on behind the time if another began in the same second."""
     moment = now or datetime.now(timezone.utc)
-    return Path(f"{what}-{moment:%Y%m%dT%H%M%SZ}{CAPTURE_SUFFIX}")
+    name = f"{what}-{moment:%Y%m%dT%H%M%SZ}"
+    path, number = Path(name + CAPTURE_SUFFIX), 1
+    while path.exists():
+        number += 1
+        path = Path(f"{name}-{number}{CAPTURE_SUFFIX}")
+    return path
 
 
 def owner(environment: Mapping[str, str] = os.environ) -> tuple[int, int] | None:

@@ -42,6 +42,20 @@ def test_a_capture_is_named_after_what_it_records(request_: Request, name: str) 
     assert output_path(request_, NOON) == Path(name)
 
 
+def test_captures_that_begin_in_the_same_second_have_names_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of a service that is stopped and started at once."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "host-20261121T120005Z.lrec",
+        "host-20261121T120005Z-2.lrec",
+        "host-20261121T120005Z-3.lrec",
+    ):
+        assert output_path(Request(), NOON) == Path(name)
+        Path(name).mkdir()
+
+
 def test_the_owner_is_who_called_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert owner({"SUDO_UID": "1000", "SUDO_GID": "1001"}) == (1000, 1001)
