@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass
 
 from linnix_rec.bpf.perf_event import TracepointCounter, tracepoint_id
 from linnix_rec.errors import LinnixRecError
-from linnix_rec.session.perf_witness import TRACEPOINTS, online_cpus
+from linnix_rec.session.perf_witness import TRACEPOINTS
+from linnix_rec.sources.cpus import online_cpus
 
 _CLONE_VM, _CLONE_VFORK = 0x100, 0x4000  # include/uapi/linux/sched.h
 _CHILD_STACK_BYTES = 1 << 14

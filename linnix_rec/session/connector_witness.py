@@ -5,8 +5,6 @@ last messages of a CPU, it makes a mark on every CPU when it begins and when it 
 its own name, which makes one message more with that CPU's next number.
 """
 
-import contextlib
-import ctypes
 import os
 import threading
 import time
@@ -21,13 +19,12 @@ from linnix_rec.capture.document import ConnectorWitness
 from linnix_rec.capture.files import Owner
 from linnix_rec.errors import LinnixRecError, RecordingError
 from linnix_rec.session.clock import boot_ns
-from linnix_rec.session.perf_witness import online_cpus
 from linnix_rec.session.privileges import drop_privileges
 from linnix_rec.sources.connector import RECEIVE_BUFFER_BYTES, ProcessConnector
+from linnix_rec.sources.connector_marks import affinity_kept, mark_cpu, remarks_on
 from linnix_rec.sources.connector_messages import KEPT, Heard, Rows
+from linnix_rec.sources.cpus import online_cpus
 
-_PR_SET_NAME: Final = 15
-_NAME: Final = b"connector"
 #: Between two readings; many messages are read as cheaply as one.
 _PAUSE_SECONDS: Final = 0.02
 _IDLE_SECONDS: Final = 1.0
@@ -70,13 +67,7 @@ class ConnectorListener:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is not as it should be, a line each."""
-        remarks = [self._connector.remark] if self._connector.remark else []
-        if self._unmarked:
-            cpus = ", ".join(map(str, sorted(self._unmarked)))
-            remarks.append(
-                f"no mark on CPU {cpus}, where this process may not run: its last messages can be lost unseen"
-            )
-        return tuple(remarks)
+        return remarks_on(self._connector.remark, self._unmarked)
 
     def after_attach(self, directory: Path, owner: Owner | None) -> None:
         """Begin the window and the file; call it when the last program is attached. Raises RecordingError."""
@@ -193,29 +184,16 @@ class ConnectorListener:
         What a CPU said before its mark waits in the socket already: the kernel puts messages there at once.
         """
         own = threading.get_native_id()
-        allowed = os.sched_getaffinity(0)
         missing = online_cpus()
-        for _ in range(_MARK_TRIES):
-            self._marked.clear()
-            unreachable = {cpu for cpu in missing if not _set_name_on(cpu)}
-            self._read()
-            heard = {cpu for cpu, tid in self._marked if tid == own}
-            missing -= heard
-            if not missing - unreachable:
-                break
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(0, allowed)
+        with affinity_kept():
+            for _ in range(_MARK_TRIES):
+                self._marked.clear()
+                unreachable = {cpu for cpu in missing if not mark_cpu(cpu)}
+                self._read()
+                missing -= {cpu for cpu, tid in self._marked if tid == own}
+                if not missing - unreachable:
+                    break
         self._unmarked = missing
-
-
-def _set_name_on(cpu: int) -> bool:
-    """Set this thread's name on that CPU (kernel/sys.c: PR_SET_NAME); False if it may not run there."""
-    try:
-        os.sched_setaffinity(0, {cpu})
-    except OSError:
-        return False
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, ctypes.c_char_p(_NAME), 0, 0, 0)
-    return True
 
 
 def _offset_ns() -> int:

@@ -13,11 +13,11 @@ programs are attached and detached, all three are equal.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from linnix_rec.bpf.perf_event import TracepointCounter, tracepoint_id
 from linnix_rec.capture.document import PerfWitness
+from linnix_rec.sources.cpus import online_cpus
 from linnix_rec.sources.quiesce import wait_for_running_programs
 
 #: The tracepoint behind each kind of event: (group, name).
@@ -27,7 +27,6 @@ TRACEPOINTS: Final[Mapping[str, tuple[str, str]]] = {
     "exit": ("sched", "sched_process_exit"),
 }
 
-_ONLINE: Final = Path("/sys/devices/system/cpu/online")
 
 # perf's clock is not disciplined by NTP, which may slew ours by 500 ppm; reading takes some time, too.
 _CLOCK_ERROR: Final = 1e-3
@@ -99,13 +98,3 @@ class PerfCounters:
             counts[kind] = sum(reading.count for reading in readings)
             whole &= all(reading.running_ns >= least_ns for reading in readings)
         return _Total(counts, whole)
-
-
-def online_cpus(text: str | None = None) -> frozenset[int]:
-    """Give the CPUs that are online, by the kernel's list (`0-3,8-11`)."""
-    listed = _ONLINE.read_text(encoding="ascii") if text is None else text
-    cpus: set[int] = set()
-    for stretch in listed.strip().split(","):
-        first, _, last = stretch.partition("-")
-        cpus.update(range(int(first), int(last or first) + 1))
-    return frozenset(cpus)

@@ -7,41 +7,46 @@ goes there and sets its name, to what it is already: that is a message (kernel/s
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterator
 from typing import Final
 
-_ONLINE: Final = Path("/sys/devices/system/cpu/online")
+from linnix_rec.sources.cpus import online_cpus
+
 _PR_SET_NAME, _PR_GET_NAME = 15, 16
 _NAME_BYTES: Final = 16
 
 
-def online_cpus(text: str | None = None) -> frozenset[int]:
-    """The CPUs that run, by the kernel's list (`0-3,8-11`)."""
-    listed = _ONLINE.read_text() if text is None else text
-    stretches = (stretch.split("-") for stretch in listed.strip().split(","))
-    return frozenset(cpu for ends in stretches for cpu in range(int(ends[0]), int(ends[-1]) + 1))
-
-
 def mark_cpus() -> frozenset[int]:
     """Make a mark on every CPU, by this thread; gives those where it may not run."""
+    with affinity_kept():
+        return frozenset(cpu for cpu in online_cpus() if not mark_cpu(cpu))
+
+
+def mark_cpu(cpu: int) -> bool:
+    """Move this thread to that CPU and make a mark there; False if it may not run there."""
+    try:
+        os.sched_setaffinity(0, {cpu})
+    except OSError:
+        return False
     name = ctypes.create_string_buffer(_NAME_BYTES)
     prctl = ctypes.CDLL(None).prctl
     prctl(_PR_GET_NAME, name, 0, 0, 0)
-    unreachable = set()
-    with _affinity_kept():
-        for cpu in online_cpus():
-            try:
-                os.sched_setaffinity(0, {cpu})
-            except OSError:
-                unreachable.add(cpu)
-                continue
-            prctl(_PR_SET_NAME, name, 0, 0, 0)
-    return frozenset(unreachable)
+    prctl(_PR_SET_NAME, name, 0, 0, 0)
+    return True
+
+
+def remarks_on(remark: str, unmarked: Collection[int]) -> tuple[str, ...]:
+    """The connector's own remark, if it has one, and which CPUs made no mark; a line each."""
+    remarks = [remark] if remark else []
+    if unmarked:
+        cpus = ", ".join(map(str, sorted(unmarked)))
+        remarks.append(f"no mark on CPU {cpus}: the process connector can have lost its last messages unseen")
+    return tuple(remarks)
 
 
 @contextlib.contextmanager
-def _affinity_kept() -> Iterator[None]:
+def affinity_kept() -> Iterator[None]:
+    """Let this thread run where it may now, at the end."""
     allowed = os.sched_getaffinity(0)
     try:
         yield

@@ -28,7 +28,7 @@ from linnix_rec.capture.schema import EXEC
 from linnix_rec.capture.text import decode_bytes
 from linnix_rec.sources.connector import RECEIVE_BUFFER_BYTES, ProcessConnector
 from linnix_rec.sources.connector_lives import ActList, Rows
-from linnix_rec.sources.connector_marks import mark_cpus, online_cpus
+from linnix_rec.sources.connector_marks import mark_cpus, remarks_on
 from linnix_rec.sources.connector_messages import (
     RENAMED,
     Acts,
@@ -41,6 +41,7 @@ from linnix_rec.sources.connector_messages import (
 from linnix_rec.sources.connector_proc import TICK_NS, ExecText, is_there, pid_of, read_exec, walk
 from linnix_rec.sources.connector_rows import event_batch, gap_batch, task_batch
 from linnix_rec.sources.connector_tasks import Tasks
+from linnix_rec.sources.cpus import online_cpus
 
 #: So many execs are looked up in /proc at a time, some 30 us each; of more, the last.
 EXECS_READ: Final = 256
@@ -105,13 +106,7 @@ class ConnectorSource:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is not as it should be, a line each."""
-        remarks = [self._connector.remark] if self._connector.remark else []
-        if self._unmarked:
-            cpus = ", ".join(map(str, sorted(self._unmarked)))
-            remarks.append(
-                f"no mark on CPU {cpus}: the process connector can have lost its last messages unseen"
-            )
-        return tuple(remarks)
+        return remarks_on(self._connector.remark, self._unmarked)
 
     @property
     def lag(self) -> int:

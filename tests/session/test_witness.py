@@ -17,8 +17,9 @@ from linnix_rec.capture.schema import EXIT, FORK
 from linnix_rec.errors import RecordingError, UsageError
 from linnix_rec.session import connector_witness, perf_witness
 from linnix_rec.session.connector_witness import ConnectorListener
-from linnix_rec.session.perf_witness import PerfCounters, online_cpus
+from linnix_rec.session.perf_witness import PerfCounters
 from linnix_rec.session.witness import Witnesses
+from linnix_rec.sources.cpus import online_cpus
 
 kernel = pytest.mark.kernel
 

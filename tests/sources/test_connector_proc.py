@@ -12,8 +12,8 @@ import pytest
 from linnix_rec.capture.text import decode_bytes
 from linnix_rec.sources import connector_proc
 from linnix_rec.sources.connector_lives import NO_ID, Entry
-from linnix_rec.sources.connector_marks import online_cpus
 from linnix_rec.sources.connector_proc import TICK_NS, Usage, arguments_of, task_of
+from linnix_rec.sources.cpus import online_cpus
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
 
