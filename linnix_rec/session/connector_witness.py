@@ -26,6 +26,7 @@ from linnix_rec.sources.connector_messages import KEPT, Heard, Rows
 from linnix_rec.sources.cpus import online_cpus
 
 #: Between two readings; many messages are read as cheaply as one.
+_NAME: Final = b"connector"
 _PAUSE_SECONDS: Final = 0.02
 _IDLE_SECONDS: Final = 1.0
 _WRITE_ROWS: Final = 1 << 14
@@ -188,7 +189,7 @@ class ConnectorListener:
         with affinity_kept():
             for _ in range(_MARK_TRIES):
                 self._marked.clear()
-                unreachable = {cpu for cpu in missing if not mark_cpu(cpu)}
+                unreachable = {cpu for cpu in missing if not mark_cpu(cpu, _NAME)}
                 self._read()
                 missing -= {cpu for cpu, tid in self._marked if tid == own}
                 if not missing - unreachable:

@@ -1,7 +1,7 @@
 """Has every CPU number a message of the process connector, so that what it lost before is seen.
 
 A hole in a CPU's numbers shows when its next message is heard, and a CPU may have none to send. So a thread
-goes there and sets its name, to what it is already: that is a message (kernel/sys.c: PR_SET_NAME).
+goes there and sets its name: that is a message (kernel/sys.c: PR_SET_NAME).
 """
 
 import contextlib
@@ -22,16 +22,20 @@ def mark_cpus() -> frozenset[int]:
         return frozenset(cpu for cpu in online_cpus() if not mark_cpu(cpu))
 
 
-def mark_cpu(cpu: int) -> bool:
-    """Move this thread to that CPU and make a mark there; False if it may not run there."""
+def mark_cpu(cpu: int, name: bytes = b"") -> bool:
+    """Move this thread to that CPU and make a mark there; False if it may not run there.
+
+    name: what the thread is to be called by; else it keeps its name
+    """
     try:
         os.sched_setaffinity(0, {cpu})
     except OSError:
         return False
-    name = ctypes.create_string_buffer(_NAME_BYTES)
+    comm = ctypes.create_string_buffer(name, _NAME_BYTES)
     prctl = ctypes.CDLL(None).prctl
-    prctl(_PR_GET_NAME, name, 0, 0, 0)
-    prctl(_PR_SET_NAME, name, 0, 0, 0)
+    if not name:
+        prctl(_PR_GET_NAME, comm, 0, 0, 0)
+    prctl(_PR_SET_NAME, comm, 0, 0, 0)
     return True
 
 
