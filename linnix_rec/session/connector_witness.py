@@ -25,8 +25,8 @@ from linnix_rec.sources.connector_marks import affinity_kept, mark_cpu, remarks_
 from linnix_rec.sources.connector_messages import KEPT, Heard, Rows
 from linnix_rec.sources.cpus import online_cpus
 
-#: Between two readings; many messages are read as cheaply as one.
 _NAME: Final = b"connector"
+#: Between two readings; many messages are read as cheaply as one.
 _PAUSE_SECONDS: Final = 0.02
 _IDLE_SECONDS: Final = 1.0
 _WRITE_ROWS: Final = 1 << 14
