@@ -20,6 +20,7 @@ from linnix_rec.session.privileges import (
     held_capabilities,
     look_ahead,
 )
+from tests.conftest import RECORDING_TIMEOUT_SECONDS
 
 CHOWN, OVERRIDE, SEARCH, KILL, SETPCAP, NET_ADMIN, PTRACE, SYS_ADMIN, BPF = Capability
 ALL = frozenset(Capability)
@@ -73,7 +74,7 @@ def run(script: str) -> Any:
         [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(script)],
         check=True,
         stdout=subprocess.PIPE,
-        timeout=60,
+        timeout=RECORDING_TIMEOUT_SECONDS,
     )
     return json.loads(ended.stdout)
 
