@@ -28,6 +28,9 @@ READ_TICKETS: Final = 1 << 14  # at a time: 2 MiB of slots, which fit a core's c
 IDLE_SECONDS: Final = 0.25
 # A ring is left alone for no longer than half of it takes to fill at this rate: then syscalls are shed.
 PEAK_TICKETS_PER_SECOND: Final = 1 << 21
+# A batch costs some ms, whatever is in it: few tickets wait for others, and the ring is their buffer.
+FEW_TICKETS: Final = 1 << 12
+FEW_SECONDS: Final = 1.0
 LOOK_UP_SECONDS: Final = 1.0  # from the ring, to the clock and the service manager
 CLOCK_STEP_NS: Final = 1_000_000
 TREE_SECONDS: Final = 0.25  # between two looks at all tasks
@@ -64,6 +67,7 @@ class Recording:
         self._looked_up = time.monotonic()
         self._new_samples: list[ClockSample] = [self._clock] if writer.document.resumptions else []
         self._tree_looked = -TREE_SECONDS
+        self._read_at = -FEW_SECONDS
         self._live_tasks = 0
         self._largest_lag = writer.document.largest_lag or 0
         self._idle_seconds = idle_seconds(request.channel.poll, source.ring_slots)
@@ -137,7 +141,7 @@ class Recording:
     def _record(self, command: Command | None, root_pidfd: int | None, status: StatusLine) -> Stopped:
         deadline = None if self._request.duration_s is None else time.monotonic() + self._request.duration_s
         while True:
-            busy = self._drain()
+            busy = self._is_worth_reading() and self._drain()
             if self._pump.failure is not None:
                 return stopped_now(FAILURE, str(self._pump.failure))
             stopped = self._reason_to_stop(command, root_pidfd, deadline)
@@ -152,6 +156,16 @@ class Recording:
             if deadline is not None:
                 seconds = max(0.0, min(seconds, deadline - time.monotonic()))
             self._wakeup.wait(seconds)
+
+    def _is_worth_reading(self) -> bool:
+        """Whether there is much to read, or little for long; how to wait may also have been said."""
+        now = time.monotonic()
+        few = min(FEW_TICKETS, self._source.ring_slots // 8)
+        patient = self._request.channel.poll is None and now - self._read_at < FEW_SECONDS
+        if patient and self._source.lag < few:
+            return False
+        self._read_at = now
+        return True
 
     def _drain(self) -> bool:
         """Read once; whether to read again at once."""
