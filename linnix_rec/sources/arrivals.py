@@ -36,6 +36,12 @@ class ArrivalSource(BpfSource):
         """Events that wait to be read; not those that were lost."""
         return max(0, int(self._accounts["published_tickets"].sum()) - (self._seq - self.lost))
 
+    def note_end(self, note: bytes) -> None:
+        """Nobody takes it up: it can't be pinned."""
+
+    def unpin(self) -> None:
+        """It is not pinned."""
+
     def _dropped(self) -> int:
         """Events that the channel has refused so far, by the programs' counts."""
         return int(self._accounts["abandoned_tickets"].sum())

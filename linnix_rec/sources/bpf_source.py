@@ -6,6 +6,7 @@ Knows the kernel through `linnix_rec.bpf`; knows no file, and not how a channel 
 import os
 import platform
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -74,7 +75,7 @@ def load_programs(
 _AnySource = TypeVar("_AnySource", bound="BpfSource")
 
 
-class BpfSource:
+class BpfSource(ABC):
     """A channel's programs in the kernel. Use as a context manager: leaving lets go of them.
 
     attached_boot_ns: T_on, if they were attached before, by another process
@@ -170,28 +171,12 @@ class BpfSource:
         """Events offered to the channel so far."""
         return int(self._accounts["claimed"].sum())
 
-    @property
-    def seq(self) -> int:
-        """The number of the first event not yet read."""
-        return self.events + self.lost
-
-    @property
-    def lag(self) -> int:
-        """Events made and not yet read."""
-        return max(0, self.issued - self.seq)
-
+    @abstractmethod
     def read(self, limit: int, *, final: bool = False) -> Iterator[pa.RecordBatch]:
         """Yield what can be read now, of at most some `limit` events, in the channel's order.
 
         final: no program runs any more, and what was lost and is not told yet is told
         """
-        raise NotImplementedError
-
-    def note_end(self, note: bytes) -> None:
-        """If it is pinned, note beside it how it ends."""
-
-    def unpin(self) -> None:
-        """Take its names away, if it is pinned."""
 
     def detach(self) -> None:
         """End exactly: afterwards no event can come any more."""

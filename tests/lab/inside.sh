@@ -12,21 +12,21 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 modules=$1
 touch /run/lab/booted
 
-mkdir -p /run/root/lower /run/root/memory /run/root/whole
-mount -t tmpfs -o mode=0755 memory /run/root/memory
-mkdir /run/root/memory/upper /run/root/memory/work
-mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose lab /run/root/lower
-mount -t overlay -o lowerdir=/run/root/lower,upperdir=/run/root/memory/upper,workdir=/run/root/memory/work \
-    lab /run/root/whole
+mkdir -p /run/layers/lower /run/layers/memory /run/layers/whole
+mount -t tmpfs -o mode=0755 memory /run/layers/memory
+mkdir /run/layers/memory/upper /run/layers/memory/work
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose lab /run/layers/lower
+mount -t overlay -o lowerdir=/run/layers/lower,upperdir=/run/layers/memory/upper,workdir=/run/layers/memory/work \
+    lab /run/layers/whole
 mkdir -m 1777 /run/tests
 mount -t tmpfs -o mode=1777 tests /run/tests
 export TMPDIR=/run/tests
-for below in proc sys dev run; do mount --rbind "/$below" "/run/root/whole/$below"; done
-mkdir -p /run/root/whole/lib/modules
-ln -sfn "$modules" "/run/root/whole/lib/modules/$(uname -r)"
+for below in proc sys dev run; do mount --rbind "/$below" "/run/layers/whole/$below"; done
+mkdir -p /run/layers/whole/lib/modules
+ln -sfn "$modules" "/run/layers/whole/lib/modules/$(uname -r)"
 
 # Not chroot: whoever is in one may make no user namespace.
-cd /run/root/whole
+cd /run/layers/whole
 pivot_root . .
 umount -l .
 cd /
