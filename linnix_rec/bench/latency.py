@@ -22,7 +22,14 @@ from linnix_rec.capture.schema import EXEC, EXIT, FORK
 from linnix_rec.errors import LinnixRecError
 from linnix_rec.session import clock
 from linnix_rec.session.opening import new_decoder, open_source
-from linnix_rec.session.recording import IDLE_SECONDS, READ_TICKETS, idle_seconds
+from linnix_rec.session.recording import (
+    FEW_SECONDS,
+    FEW_TICKETS,
+    IDLE_SECONDS,
+    READ_TICKETS,
+    idle_seconds,
+    is_worth_reading,
+)
 from linnix_rec.session.request import ChannelOptions, Request
 from linnix_rec.sources.source import Source
 
@@ -141,7 +148,8 @@ def measure(
 
 COLUMNS: Final = ("channel", "wake-up", "poll", "p50", "p99", "max", "reader's CPU", "events", "lost")
 _NOTES: Final = (
-    f"From the time in the event to its row in Python. default, and at most epoll: {IDLE_SECONDS:g} s.",
+    f"From the time in the event to its row in Python. epoll waits at most {IDLE_SECONDS:g} s.",
+    f"default looks as often, and leaves fewer than {FEW_TICKETS:,} tickets alone for {FEW_SECONDS:g} s.",
     "adaptive: the ring buffer wakes a reader that has caught up, a perf buffer one when it is half full.",
     "perf, time: what is merged by time is held back for one reading.",
 )
@@ -192,7 +200,9 @@ class Reader:
 
     def __init__(self, source: Source, poll: str | None) -> None:
         self._source = source
+        self._poll = poll
         self._idle_seconds = idle_seconds(poll, source.ring_slots)
+        self._read_at = time.monotonic()
         self._has_more = False
         self._latencies: list[_Seen] = []
         self._selector = selectors.DefaultSelector()
@@ -212,7 +222,8 @@ class Reader:
         try:
             self._selector.register(pidfd, selectors.EVENT_READ)
             while not self._has_ended(pidfd):
-                self._read()
+                if is_worth_reading(self._poll, self._source, time.monotonic() - self._read_at):
+                    self._read()
             self._selector.unregister(pidfd)
         finally:
             os.close(pidfd)
@@ -230,6 +241,7 @@ class Reader:
         return any(key.fd == pidfd for key, _ in self._selector.select(seconds))
 
     def _read(self) -> None:
+        self._read_at = time.monotonic()
         before = self._source.seq
         for batch in self._source.read(READ_TICKETS):
             now_ns = clock.boot_ns()

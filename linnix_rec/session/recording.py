@@ -160,9 +160,7 @@ class Recording:
     def _is_worth_reading(self) -> bool:
         """Whether there is much to read, or little for long; how to wait may also have been said."""
         now = time.monotonic()
-        few = min(FEW_TICKETS, self._source.ring_slots // 8)
-        patient = self._request.channel.poll is None and now - self._read_at < FEW_SECONDS
-        if patient and self._source.lag < few:
+        if not is_worth_reading(self._request.channel.poll, self._source, now - self._read_at):
             return False
         self._read_at = now
         return True
@@ -365,6 +363,12 @@ def idle_seconds(poll: str | None, ring_slots: int) -> float:
     if poll is not None and poll != "epoll":
         return int(poll) / 1000
     return min(IDLE_SECONDS, ring_slots / 2 / PEAK_TICKETS_PER_SECOND) if ring_slots else IDLE_SECONDS
+
+
+def is_worth_reading(poll: str | None, source: Source, waited_seconds: float) -> bool:
+    """Whether there is much in the ring, or little for long; at once, if somebody said how to wait."""
+    few = min(FEW_TICKETS, source.ring_slots // 8)
+    return poll is not None or waited_seconds >= FEW_SECONDS or source.lag >= few
 
 
 def _offset_ns(sample: ClockSample) -> int:
